@@ -1,0 +1,167 @@
+"""An experiment: data, model, regularizers, training and tasks, as plain frozen settings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import Factory, field, frozen, validators
+
+from seqvae_core.components import (
+    BackboneConfig,
+    DatasetConfig,
+    DecoderConfig,
+    EncoderConfig,
+    LikelihoodConfig,
+    PriorConfig,
+    RegularizerConfig,
+    TaskConfig,
+)
+from seqvae_core.errors import ConfigError
+from seqvae_core.records import Scope
+from seqvae_core.settings import CONSTANT, OptimizerConfig, Schedule
+
+if TYPE_CHECKING:
+    from seqvae_core.plugins import Plugins
+
+__all__ = ["Experiment", "KLConfig", "LatentConfig", "ModelConfig", "PluginsConfig", "TrainConfig"]
+
+_positive = validators.ge(1)
+
+
+@frozen(kw_only=True)
+class KLConfig:
+    """How the KL of one latent enters the loss.
+
+    Attributes:
+        weight: β; the β-VAE is this and nothing more.
+        schedule: a factor on the weight over the steps.
+        free_nats: the KL below which it is not penalised, a sequence for a global latent and a
+            frame for a local one, compared sequence by sequence.
+    """
+
+    weight: float = field(default=1.0, validator=validators.gt(0.0))
+    schedule: Schedule = CONSTANT
+    free_nats: float = field(default=0.0, validator=validators.ge(0.0))
+
+
+@frozen(kw_only=True)
+class LatentConfig:
+    """A named latent: global (B, dim), one a sequence, or local (B, T, dim), one a frame."""
+
+    scope: Scope
+    dim: int = field(validator=_positive)
+    family: str = "gaussian"
+    prior: PriorConfig
+    kl: KLConfig = KLConfig()
+
+
+def _some_latent(_: object, __: object, value: Mapping[str, LatentConfig]) -> None:
+    if not value:
+        raise ValueError("expected at least one latent, got none")
+
+
+@frozen(kw_only=True)
+class ModelConfig:
+    """The model's parts."""
+
+    latents: dict[str, LatentConfig] = field(validator=_some_latent)
+    backbone: BackboneConfig
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    likelihood: LikelihoodConfig
+
+
+@frozen(kw_only=True)
+class TrainConfig:
+    """The training run.
+
+    Attributes:
+        steps: optimiser steps of the model.
+        batch_size: sequences a step, over all devices together.
+        accumulate: micro-batches that a step's batch is cut into.
+        optimizer: of the model's player.
+        clip: largest gradient norm of each player; none when left out.
+        checkpoint_every: steps between checkpoints.
+        keep: how many checkpoints stay.
+        valid_every: steps between validations; `checkpoint_every` when left out.
+        monitor: what the best step is chosen by, on the validation part: the negative ELBO (all
+            KL weights 1) or the trained loss with its schedules at their end.
+        patience: validations without a better value before training stops early.
+        log_every: steps between lines of metrics.
+        workers: processes that load data.
+    """
+
+    steps: int = field(validator=_positive)
+    batch_size: int = field(validator=_positive)
+    optimizer: OptimizerConfig
+    accumulate: int = field(default=1, validator=_positive)
+    clip: float | None = field(default=None, validator=validators.optional(validators.gt(0.0)))
+    checkpoint_every: int = field(default=500, validator=_positive)
+    keep: int = field(default=2, validator=_positive)
+    valid_every: int | None = field(default=None, validator=validators.optional(_positive))
+    monitor: Literal["elbo", "loss"] = "elbo"
+    patience: int | None = field(default=None, validator=validators.optional(_positive))
+    log_every: int = field(default=1, validator=_positive)
+    workers: int = field(default=0, validator=validators.ge(0))
+
+    def __attrs_post_init__(self) -> None:
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"'batch_size' must be a multiple of 'accumulate': "
+                f"{self.batch_size}, {self.accumulate}"
+            )
+
+
+@frozen(kw_only=True)
+class PluginsConfig:
+    """What the experiment needs to be installed, such as "seqvae-acme>=0.3"."""
+
+    require: tuple[str, ...] = ()
+
+
+def _unique_labels(_: object, attribute: Any, value: tuple[Any, ...]) -> None:
+    labels = [entry.label or entry.name for entry in value]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ValueError(f"'{attribute.name}' must have unique labels: {', '.join(twice)} twice")
+
+
+@frozen(kw_only=True)
+class Experiment:
+    """Everything that a run is determined by."""
+
+    seed: int = field(default=0, validator=validators.ge(0))
+    plugins: PluginsConfig = PluginsConfig()
+    data: DatasetConfig
+    model: ModelConfig
+    regularizers: tuple[RegularizerConfig, ...] = field(
+        default=Factory(tuple), validator=_unique_labels
+    )
+    train: TrainConfig
+    tasks: tuple[TaskConfig, ...] = field(default=Factory(tuple), validator=_unique_labels)
+
+    @classmethod
+    def load(
+        cls, source: str | Path, plugins: "Plugins", overrides: list[str] | None = None
+    ) -> "Experiment":
+        """Read a preset by its name, or a TOML file, with overrides such as "train.steps=20".
+
+        Raises:
+            ConfigError: every fault at once, one line each, with its path.
+        """
+        from seqvae_core import config
+
+        return config.structure(config.read(source, plugins, overrides or []), plugins)
+
+    def to_toml(self) -> str:
+        """Return the fully resolved experiment as TOML; it trains to the same result."""
+        from seqvae_core import config
+
+        return config.dump(self)
+
+    def check_labels(self) -> None:
+        """Raise `ConfigError` if a regularizer's label is also a name that is logged."""
+        taken = {"nll", "loss", "elbo", "kl", "valid", "model", "step", "lr"}
+        for entry in self.regularizers:
+            if (entry.label or entry.name) in taken:
+                raise ConfigError(f"label '{entry.label}' is reserved @ $.regularizers")

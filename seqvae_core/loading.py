@@ -1,0 +1,218 @@
+"""From any torch map-style data set to padded batches, in an order fixed by seed and step."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
+
+from seqvae_core.errors import DataError, SeqVAEError
+from seqvae_core.records import Batch, Noise, Shapes, Splits, Variable
+
+__all__ = ["Order", "check_splits", "collate", "data_shapes", "iterate", "train_batches"]
+
+
+@frozen(kw_only=True)
+class Order:
+    """Which items the rank's micro-batch of a step holds.
+
+    Epochs are random permutations laid end to end, cut every `batch_size` items; a step's batch
+    is cut again into equal parts for the ranks, and these into micro-batches. It is a pure
+    function of the seed and the step, so that resuming needs no state.
+    """
+
+    count: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+    accumulate: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        if self.batch_size > self.count:
+            raise DataError(
+                f"the train part has {self.count} sequences, "
+                f"fewer than train.batch_size = {self.batch_size}"
+            )
+        if self.batch_size % (self.world * self.accumulate):
+            raise DataError(
+                f"train.batch_size = {self.batch_size} cannot be shared equally by {self.world} "
+                f"devices and {self.accumulate} micro-batches"
+            )
+
+    def step(self, step: int) -> list[list[int]]:
+        """Return the micro-batches of this rank at `step`, counted from 0."""
+        size = self.batch_size // (self.world * self.accumulate)
+        first = step * self.batch_size + self.rank * self.accumulate * size
+        flat = [self._item(first + offset) for offset in range(self.accumulate * size)]
+        return [flat[start : start + size] for start in range(0, len(flat), size)]
+
+    def _item(self, position: int) -> int:
+        epoch, offset = divmod(position, self.count)
+        return int(_permutation(self.seed, self.count, epoch)[offset])
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, count: int, epoch: int) -> Tensor:
+    return Noise(seed, counts={"/order": epoch}).of("order").permutation(count)
+
+
+class _Checked(Dataset[dict[str, Tensor]]):
+    """Items as dicts of tensors: x (T, *frame) cut to its length, and labels."""
+
+    def __init__(self, data: Any, part: str):
+        self.data = data
+        self.part = part
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return _check_item(self.data[index], f"item {index} of the {self.part} part")
+
+
+def _check_item(item: Any, where: str) -> dict[str, Tensor]:
+    item = item if isinstance(item, Mapping) else {"x": item}
+    if "x" not in item:
+        raise DataError(f"{where}: expected a tensor or a dict with 'x', got {sorted(item)}")
+    x = torch.as_tensor(item["x"])
+    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    if x.ndim < 2 or x.shape[0] < 1:
+        raise DataError(f"{where}: expected x of shape (T, *frame), T >= 1, got {tuple(x.shape)}")
+    length = _length(item, x.shape[0], where)
+    x = x[:length]
+    if bad := int((~torch.isfinite(x)).sum()):
+        raise DataError(f"{where}: {bad} of {x.numel()} values are NaN or infinite")
+    checked = {"x": x}
+    for name in item.keys() - {"x", "mask", "length"}:
+        checked[name] = _check_label(item[name], name, length, where)
+    return checked
+
+
+def _length(item: Mapping[str, Any], frames: int, where: str) -> int:
+    length = int(item.get("length", frames))
+    if "mask" in item:
+        mask = torch.as_tensor(item["mask"], dtype=torch.bool)
+        length = int(mask.sum())
+        if tuple(mask.shape) != (frames,) or not bool(mask[:length].all()):
+            raise DataError(f"{where}: expected a mask ({frames},) that is True up to a length")
+    if not 1 <= length <= frames:
+        raise DataError(f"{where}: expected a length in 1..{frames}, got {length}")
+    return length
+
+
+def _check_label(value: Any, name: str, length: int, where: str) -> Tensor:
+    try:
+        label = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"{where}: expected label '{name}' as a number or one a frame, got {value!r}"
+        ) from None
+    if label.ndim > 1 or (label.ndim == 1 and label.shape[0] < length):
+        raise DataError(
+            f"{where}: expected label '{name}' of shape () or ({length},), got {tuple(label.shape)}"
+        )
+    label = label[:length] if label.ndim else label
+    return label.float() if label.is_floating_point() else label.long()
+
+
+def collate(items: Sequence[Any]) -> Batch:
+    """Pad items of a data set to one batch.
+
+    Args:
+        items: tensors (T, *frame) or dicts with `x`, as `Splits` describes them.
+
+    Returns:
+        A batch with x zero, local labels -1 (integers) or NaN (numbers) in the padding.
+
+    Raises:
+        DataError: for an item of another shape, with other labels, or with NaN in its frames.
+    """
+    checked = [_check_item(item, f"item {i} of the batch") for i, item in enumerate(items)]
+    first = checked[0]
+    for item in checked:
+        if item.keys() != first.keys() or item["x"].shape[1:] != first["x"].shape[1:]:
+            raise DataError(
+                f"items differ: {sorted(first)} with frames {tuple(first['x'].shape[1:])}, "
+                f"and {sorted(item)} with frames {tuple(item['x'].shape[1:])}"
+            )
+    lengths = torch.tensor([item["x"].shape[0] for item in checked])
+    labels = {}
+    for name in first.keys() - {"x"}:
+        values = [item[name] for item in checked]
+        fill = float("nan") if values[0].is_floating_point() else -1
+        labels[name] = (
+            pad_sequence(values, batch_first=True, padding_value=fill)
+            if values[0].ndim
+            else torch.stack(values)
+        )
+    x = pad_sequence([item["x"] for item in checked], batch_first=True)
+    return Batch.of(x, mask=torch.arange(x.shape[1]) < lengths[:, None], labels=labels)
+
+
+def iterate(data: Any, batch_size: int = 64, *, part: str = "given") -> Iterator[Batch]:
+    """Yield a data set in its own order, the last batch as short as it comes."""
+    items = _Checked(data, part)
+    for start in range(0, len(items), batch_size):
+        yield collate([items[i] for i in range(start, min(start + batch_size, len(items)))])
+
+
+def train_batches(
+    data: Any, order: Order, *, start: int, steps: int, workers: int = 0
+) -> Iterator[Batch]:
+    """Yield the micro-batches of steps `start` to `steps`, one after another.
+
+    Args:
+        data: a map-style data set.
+        order: which items each step holds.
+        start: the first step, counted from 0.
+        steps: where to end.
+        workers: processes that read and collate.
+    """
+    chunks = (chunk for step in range(start, steps) for chunk in order.step(step))
+    loader: DataLoader[Any] = DataLoader(
+        _Checked(data, "train"),
+        batch_sampler=chunks,  # type: ignore[arg-type]  # any iterable of index lists will do
+        collate_fn=collate,
+        num_workers=workers,
+    )
+    try:
+        yield from loader
+    except SeqVAEError as error:  # a worker's error brings its traceback along as text
+        raise type(error)(str(error).strip().splitlines()[-1].split("Error: ")[-1]) from None
+
+
+def check_splits(splits: Splits) -> Splits:
+    """Return splits whose parts can be trained on.
+
+    Raises:
+        DataError: if the train or test part is empty, or a part is not map-style.
+    """
+    for part in ("train", "valid", "test"):
+        data = getattr(splits, part)
+        if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+            raise DataError(
+                f"the {part} part: expected a map-style data set with a length, "
+                f"got {type(data).__name__}"
+            )
+        if len(data) == 0 and part != "valid":
+            raise DataError(f"the {part} part is empty")
+    return splits
+
+
+def data_shapes(splits: Splits) -> Shapes:
+    """Return what the training part's first item shows: the frame's shape and the labels."""
+    first = collate([_Checked(splits.train, "train")[0]])
+    labels = {
+        name: Variable(
+            name=name,
+            scope="global" if value.ndim == 1 else "local",
+            family="number" if value.is_floating_point() else "class",
+        )
+        for name, value in first.labels.items()
+    }
+    return Shapes(frame=tuple(first.x.shape[2:]), labels=labels)

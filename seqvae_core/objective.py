@@ -1,0 +1,149 @@
+"""The objective: the negative ELBO and weighted terms, by name, in nats."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+
+from seqvae_core.components import Regularizer, RegularizerConfig
+from seqvae_core.errors import ConfigError
+from seqvae_core.experiment import Experiment, KLConfig
+from seqvae_core.functional import masked_sum
+from seqvae_core.model import seeded
+from seqvae_core.records import Latent, Output, Shapes
+
+__all__ = ["Losses", "Objective", "build_objective"]
+
+
+@frozen(eq=False, kw_only=True)
+class Losses:
+    """One batch's loss, term by term.
+
+    Attributes:
+        raw: by name, (B,) nats: `nll`, `kl/<latent>`, and each regularizer's label.
+        weighted: the same as they enter the trained loss.
+    """
+
+    raw: dict[str, Tensor]
+    weighted: dict[str, Tensor]
+
+    @property
+    def total(self) -> Tensor:
+        """The trained loss of each sequence, (B,) nats."""
+        return torch.stack(list(self.weighted.values())).sum(0)
+
+    @property
+    def elbo(self) -> Tensor:
+        """The true ELBO of each sequence, all KL weights 1, (B,) nats."""
+        kls = [value for name, value in self.raw.items() if name.startswith("kl/")]
+        return -torch.stack([self.raw["nll"], *kls]).sum(0)
+
+    def scalars(self) -> dict[str, Tensor]:
+        """Return batch means by name: loss, elbo, each term, and its weighted form if another."""
+        means = {"loss": self.total.mean(), "elbo": self.elbo.mean()}
+        for name, value in self.raw.items():
+            means[name] = value.mean()
+            if self.weighted[name] is not value:
+                means[f"{name}/weighted"] = self.weighted[name].mean()
+        return {name: value.detach() for name, value in means.items()}
+
+
+class Objective(nn.Module):
+    """nll + Σ kl.weight·KL + Σ weight·term, each (B,), averaged over the batch once.
+
+    Args:
+        kls: the KL settings of each latent.
+        entries: the regularizers' settings, by label.
+        terms: the regularizers, by label.
+    """
+
+    def __init__(
+        self,
+        kls: Mapping[str, KLConfig],
+        entries: Mapping[str, RegularizerConfig],
+        terms: Mapping[str, Regularizer],
+    ):
+        super().__init__()
+        self.kls = dict(kls)
+        self.entries = dict(entries)
+        self.terms = nn.ModuleDict(dict(terms))
+
+    def forward(self, out: Output, step: int) -> Losses:
+        """Return every term at `step`, counted from 0; a term at weight 0 is not computed."""
+        mask = out.batch.mask
+        nll = -masked_sum(out.likelihood.log_prob(out.batch.x), mask)
+        raw, weighted = {"nll": nll}, {"nll": nll}
+        for name, kl in self.kls.items():
+            value = out.latents[name].kl()
+            raw[f"kl/{name}"] = value
+            weight = kl.weight * kl.schedule(step)
+            floored = _floor(value, out.latents[name], kl.free_nats)
+            weighted[f"kl/{name}"] = floored if weight == 1.0 else weight * floored
+        for label, entry in self.entries.items():
+            weight = entry.weight * entry.schedule(step)
+            if entry.weight > 0.0:
+                raw[label] = self.terms[label](out.term(label))
+                weighted[label] = weight * raw[label]
+        return Losses(raw=raw, weighted=weighted)
+
+    def net_kl_weight(self, name: str, step: int) -> float:
+        """Return the weight of one latent's KL in the whole loss at `step`."""
+        kl = self.kls[name]
+        weight = kl.weight * kl.schedule(step)
+        for label, entry in self.entries.items():
+            coefficient = self._coefficients(label).get(name, 0.0)
+            weight += entry.weight * entry.schedule(step) * coefficient
+        return weight
+
+    def check(self, steps: int) -> None:
+        """Raise `ConfigError` if some latent's net KL weight is ≤ 0 at one of `steps` steps."""
+        schedules = [item.schedule for item in (*self.kls.values(), *self.entries.values())]
+        corners = {0, steps - 1} | {t for s in schedules for t in s.corners() if t < steps}
+        for name in self.kls:
+            worst = min(sorted(corners), key=lambda step: self.net_kl_weight(name, step))
+            weight = self.net_kl_weight(name, worst)
+            if weight <= 0.0:
+                touching = [label for label in self.entries if name in self._coefficients(label)]
+                blame = f" (with {', '.join(touching)})" if touching else ""
+                raise ConfigError(
+                    f"the net weight of KL({name}){blame} must be > 0 at every step: "
+                    f"{weight:.6g} at step {worst} @ $.model.latents.{name}.kl"
+                )
+
+    def _coefficients(self, label: str) -> Mapping[str, float]:
+        term: Any = self.terms[label]
+        coefficients: Mapping[str, float] = term.kl_coefficients
+        return coefficients
+
+
+def _floor(value: Tensor, latent: Latent, free_nats: float) -> Tensor:
+    if free_nats == 0.0:
+        return value
+    length = latent.mask.sum(1) if latent.scope == "local" else 1
+    return torch.maximum(value, torch.as_tensor(free_nats * length).to(value))
+
+
+def build_objective(experiment: Experiment, shapes: Shapes) -> Objective:
+    """Build the terms of an experiment for a model's shapes, and check the KL weights.
+
+    Raises:
+        ConfigError: if a net KL weight falls to ≤ 0.
+    """
+    entries, terms = {}, {}
+    for entry in experiment.regularizers:
+        label = entry.label or entry.name
+        with seeded(experiment.seed, f"weights/{label}"):
+            entries[label] = entry
+            terms[label] = entry.build(shapes)
+    kls = {name: latent.kl for name, latent in experiment.model.latents.items()}
+    objective = Objective(kls, entries, terms)
+    objective.check(experiment.train.steps)
+    return objective
+
+
+def final(objective: Objective, steps: int) -> int:
+    """Return a step at which every schedule has ended."""
+    schedules = [item.schedule for item in (*objective.kls.values(), *objective.entries.values())]
+    return max([steps - 1, *(step for s in schedules for step in s.corners())])
