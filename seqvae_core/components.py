@@ -216,8 +216,12 @@ class Regularizer(nn.Module):
             the objective can refuse a net KL weight ≤ 0.
     """
 
-    critic: Critic | None = None
+    critic: Critic | None  # no class attribute: it would hide the submodule of that name
     kl_coefficients: Mapping[str, float] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.critic = None
 
     @abstractmethod
     def forward(self, out: Output) -> Tensor:

@@ -62,7 +62,8 @@ def gaussian_log_prob(
 
     \(-\tfrac12 [\ln 2\pi + \ln\sigma^2 + (x-\mu)^2/\sigma^2]\); nothing is reduced.
     """
-    return -_HALF_LOG_TWO_PI - 0.5 * (logvar + (value - mean).square() * torch.exp(-logvar))
+    constant = -_HALF_LOG_TWO_PI - 0.5 * logvar
+    return constant - (value - mean).square() * (0.5 * torch.exp(-logvar))
 
 
 def gaussian_kl(
@@ -129,5 +130,7 @@ def precomputed_gradient(
     """
     if [p.shape for p in parameters] != [g.shape for g in gradients]:
         raise ValueError("gradients must pair up with parameters, shape by shape")
-    result: Tensor = _Precomputed.apply(value.detach(), gradients, *parameters)
+    result: Tensor = _Precomputed.apply(  # type: ignore[no-untyped-call]
+        value.detach(), gradients, *parameters
+    )
     return result

@@ -19,7 +19,9 @@ Example:
             return [HSIC]
 """
 
+import tomllib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -60,6 +62,17 @@ class Preset:
     summary: str
     reference: str
     data: Mapping[str, Any]
+
+    @classmethod
+    def folder(cls, path: Path) -> "list[Preset]":
+        """Return a preset for each TOML file in a folder: `summary`, `reference`, experiment."""
+        return [cls._read(file) for file in sorted(path.glob("*.toml"))]
+
+    @classmethod
+    def _read(cls, file: Path) -> "Preset":
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        summary, reference = data.pop("summary"), data.pop("reference")
+        return cls(name=file.stem, summary=summary, reference=reference, data=data)
 
 
 # Components ------------------------------------------------------------------------------------

@@ -79,8 +79,12 @@ def _check_item(item: Any, where: str) -> dict[str, Tensor]:
     item = item if isinstance(item, Mapping) else {"x": item}
     if "x" not in item:
         raise DataError(f"{where}: expected a tensor or a dict with 'x', got {sorted(item)}")
-    x = torch.as_tensor(item["x"])
-    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    try:
+        x = torch.as_tensor(item["x"]).to(torch.get_default_dtype())
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"{where}: expected x as numbers (T, *frame), got {type(item['x']).__name__}"
+        ) from None
     if x.ndim < 2 or x.shape[0] < 1:
         raise DataError(f"{where}: expected x of shape (T, *frame), T >= 1, got {tuple(x.shape)}")
     length = _length(item, x.shape[0], where)
@@ -88,13 +92,17 @@ def _check_item(item: Any, where: str) -> dict[str, Tensor]:
     if bad := int((~torch.isfinite(x)).sum()):
         raise DataError(f"{where}: {bad} of {x.numel()} values are NaN or infinite")
     checked = {"x": x}
-    for name in item.keys() - {"x", "mask", "length"}:
-        checked[name] = _check_label(item[name], name, length, where)
+    for name, value in item.items():
+        if name not in ("x", "mask", "length"):
+            checked[name] = _check_label(value, name, length, where)
     return checked
 
 
 def _length(item: Mapping[str, Any], frames: int, where: str) -> int:
-    length = int(item.get("length", frames))
+    try:
+        length = int(item.get("length", frames))
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: expected a length, got {item['length']!r}") from None
     if "mask" in item:
         mask = torch.as_tensor(item["mask"], dtype=torch.bool)
         length = int(mask.sum())
@@ -134,15 +142,12 @@ def collate(items: Sequence[Any]) -> Batch:
     """
     checked = [_check_item(item, f"item {i} of the batch") for i, item in enumerate(items)]
     first = checked[0]
-    for item in checked:
-        if item.keys() != first.keys() or item["x"].shape[1:] != first["x"].shape[1:]:
-            raise DataError(
-                f"items differ: {sorted(first)} with frames {tuple(first['x'].shape[1:])}, "
-                f"and {sorted(item)} with frames {tuple(item['x'].shape[1:])}"
-            )
+    for i, item in enumerate(checked):
+        if _form(item) != _form(first):
+            raise DataError(f"items 0 and {i} of the batch differ: {_form(first)}; {_form(item)}")
     lengths = torch.tensor([item["x"].shape[0] for item in checked])
     labels = {}
-    for name in first.keys() - {"x"}:
+    for name in [key for key in first if key != "x"]:
         values = [item[name] for item in checked]
         fill = float("nan") if values[0].is_floating_point() else -1
         labels[name] = (
@@ -152,6 +157,16 @@ def collate(items: Sequence[Any]) -> Batch:
         )
     x = pad_sequence([item["x"] for item in checked], batch_first=True)
     return Batch.of(x, mask=torch.arange(x.shape[1]) < lengths[:, None], labels=labels)
+
+
+def _form(item: Mapping[str, Tensor]) -> str:
+    """Say what all items of a batch have in common."""
+    parts = [f"frames {tuple(item['x'].shape[1:])}"]
+    for name in sorted(item.keys() - {"x"}):
+        scope = "local" if item[name].ndim else "global"
+        family = "number" if item[name].is_floating_point() else "class"
+        parts.append(f"{scope} {family} '{name}'")
+    return " with ".join([parts[0], ", ".join(parts[1:]) or "no labels"])
 
 
 def iterate(data: Any, batch_size: int = 64, *, part: str = "given") -> Iterator[Batch]:
@@ -176,7 +191,7 @@ def train_batches(
     chunks = (chunk for step in range(start, steps) for chunk in order.step(step))
     loader: DataLoader[Any] = DataLoader(
         _Checked(data, "train"),
-        batch_sampler=chunks,  # type: ignore[arg-type]  # any iterable of index lists will do
+        batch_sampler=chunks,
         collate_fn=collate,
         num_workers=workers,
     )

@@ -167,7 +167,8 @@ class SeqVAE(nn.Module):
         """Return the whole `Output` of sequences; deterministic unless `noise` is given."""
         with self._evaluating():
             batch = as_batch(x, mask).to(self.device)
-            return self(batch, noise or Noise(0), deterministic=noise is None)
+            out: Output = self(batch, noise or Noise(0), deterministic=noise is None)
+            return out
 
     def encode(
         self, x: Any, *, mask: Tensor | None = None, noise: Noise | None = None
@@ -216,9 +217,10 @@ class SeqVAE(nn.Module):
         lengths = torch.as_tensor(lengths, device=self.device).expand(n)
         mask = torch.arange(int(lengths.max()), device=self.device) < lengths[:, None]
         with self._evaluating():
+            priors: dict[str, Any] = dict(self.priors.items())
             latents = {
                 name: prior.sample(n, lengths, noise.of("prior").of(name))
-                for name, prior in self.priors.items()
+                for name, prior in priors.items()
             }
             features = self.decoder.sample(latents, lengths, noise.of("decoder"))
             features = features.expand(-1, mask.shape[1], *features.shape[2:])

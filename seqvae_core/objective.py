@@ -13,6 +13,7 @@ from seqvae_core.experiment import Experiment, KLConfig
 from seqvae_core.functional import masked_sum
 from seqvae_core.model import seeded
 from seqvae_core.records import Latent, Output, Shapes
+from seqvae_core.settings import Schedule
 
 __all__ = ["Losses", "Objective", "build_objective"]
 
@@ -99,8 +100,7 @@ class Objective(nn.Module):
 
     def check(self, steps: int) -> None:
         """Raise `ConfigError` if some latent's net KL weight is ≤ 0 at one of `steps` steps."""
-        schedules = [item.schedule for item in (*self.kls.values(), *self.entries.values())]
-        corners = {0, steps - 1} | {t for s in schedules for t in s.corners() if t < steps}
+        corners = {0, steps - 1} | {t for s in self.schedules for t in s.corners() if t < steps}
         for name in self.kls:
             worst = min(sorted(corners), key=lambda step: self.net_kl_weight(name, step))
             weight = self.net_kl_weight(name, worst)
@@ -111,6 +111,12 @@ class Objective(nn.Module):
                     f"the net weight of KL({name}){blame} must be > 0 at every step: "
                     f"{weight:.6g} at step {worst} @ $.model.latents.{name}.kl"
                 )
+
+    @property
+    def schedules(self) -> list[Schedule]:
+        """The schedules of all weights."""
+        kls = [kl.schedule for kl in self.kls.values()]
+        return kls + [entry.schedule for entry in self.entries.values()]
 
     def _coefficients(self, label: str) -> Mapping[str, float]:
         term: Any = self.terms[label]
@@ -145,5 +151,4 @@ def build_objective(experiment: Experiment, shapes: Shapes) -> Objective:
 
 def final(objective: Objective, steps: int) -> int:
     """Return a step at which every schedule has ended."""
-    schedules = [item.schedule for item in (*objective.kls.values(), *objective.entries.values())]
-    return max([steps - 1, *(step for s in schedules for step in s.corners())])
+    return max([steps - 1, *(step for s in objective.schedules for step in s.corners())])

@@ -1,23 +1,20 @@
 """Plugins: find, load and check them; look components up; call the lifecycle hooks."""
 
 import difflib
-import importlib
 import inspect
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
-from attrs import define, field
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
-from seqvae_core import components, hookspecs
+from seqvae_core import components, discovery, hookspecs
 from seqvae_core.components import Component
+from seqvae_core.discovery import GROUP, Plugin
 from seqvae_core.errors import (
     ConfigError,
     DuplicateComponentError,
@@ -30,9 +27,7 @@ from seqvae_core.hookspecs import Preset
 if TYPE_CHECKING:
     from seqvae_core.records import Run
 
-__all__ = ["KINDS", "Plugin", "Plugins", "did_you_mean"]
-
-GROUP = "seqvae"
+__all__ = ["KINDS", "Plugin", "Plugins", "did_you_mean", "label"]
 
 KINDS: Mapping[str, type[Component]] = {
     base.kind: base
@@ -53,39 +48,16 @@ _KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the closest of `known`, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    """Return "; did you mean 'x'? known: x, y", without the question where nothing is close."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"; {hint}known: {', '.join(names) or 'none'}"
 
 
-@define(kw_only=True)
-class Plugin:
-    """One plugin: where it came from, what it provides, and why it was left out, if it was."""
-
-    name: str
-    distribution: str | None = None
-    version: str | None = None
-    source: str = "entry point"
-    error: str | None = None
-    exception: BaseException | None = field(default=None, repr=False)
-    provides: dict[str, list[Any]] = field(factory=dict)
-
-    @property
-    def origin(self) -> str:
-        """The plugin's name with its distribution and version, if it has one."""
-        release = f" ({self.distribution} {self.version})" if self.distribution else ""
-        return f"{self.name}{release}"
-
-    def describe(self) -> dict[str, Any]:
-        """Return the plugin as JSON data."""
-        provides = {
-            kind: sorted(item.name for item in items) for kind, items in self.provides.items()
-        }
-        return {
-            "name": self.name, "distribution": self.distribution, "version": self.version,
-            "source": self.source, "status": "left out" if self.error else "loaded",
-            "error": self.error, "provides": provides,
-        }  # fmt: skip
+def label(kind: str) -> str:
+    """Return a kind as a message names it."""
+    return kind.replace("mi_estimator", "MI estimator")
 
 
 class Plugins:
@@ -110,18 +82,10 @@ class Plugins:
             PluginError: if one of `modules` fails, or any plugin when `strict`.
         """
         plugins = cls(strict=strict)
-        disabled = set(os.environ.get("SEQVAE_DISABLE_PLUGINS", "").replace(",", " ").split())
-        found: dict[str, list[metadata.EntryPoint]] = {}
-        for entry in sorted(metadata.entry_points(group=GROUP)):
-            known = found.setdefault(entry.name, [])
-            names = {entry.name, entry.dist.name if entry.dist else entry.name}
-            if not names & disabled and not any(_same(entry, other) for other in known):
-                known.append(entry)
-        for entries in found.values():
-            for entry in entries:
-                plugins._load_entry(entry, entries)
+        for plugin, load in discovery.installed():
+            plugins._attempt(plugin, load, strict=plugins.strict)
         for module in modules:
-            plugins._load_module(module)
+            plugins._attempt(*discovery.single(module), strict=True)
         return plugins
 
     def register(
@@ -132,7 +96,7 @@ class Plugins:
         Raises:
             PluginError: whatever is wrong with it; nothing of it stays registered.
         """
-        plugin = Plugin(name=name or getattr(module, "__name__", repr(module)), source=source)
+        plugin = Plugin(name=name or str(getattr(module, "__name__", module)), source=source)
         self._attempt(plugin, lambda: module, strict=True)
         return plugin
 
@@ -156,11 +120,9 @@ class Plugins:
         """
         table = self._providers(kind)
         if name not in table:
-            label = kind.replace("mi_estimator", "MI estimator")
-            known = ", ".join(sorted(table)) or "none"
             failed = ", ".join(plugin.name for plugin in self.failures)
             raise UnknownComponentError(
-                f"unknown {label} '{name}'{did_you_mean(name, table)}; known: {known}"
+                f"unknown {label(kind)} '{name}'{did_you_mean(name, table)}"
                 + (f"; left out: {failed}" if failed else "")
             )
         return self._single(kind, name, table[name])
@@ -186,18 +148,25 @@ class Plugins:
         Raises:
             ConfigError: one line for each that is not.
         """
-        versions = {p.distribution: p.version for p in self.loaded if p.distribution}
+        versions = {
+            canonicalize_name(plugin.distribution): plugin.version
+            for plugin in self.loaded
+            if plugin.distribution
+        }
         faults = []
         for text in requirements:
-            wanted = Requirement(text)
-            version = versions.get(wanted.name)
+            try:
+                wanted = Requirement(text)
+            except InvalidRequirement:
+                faults.append(f"expected a requirement such as 'seqvae-acme>=0.3', got '{text}'")
+                continue
+            version = versions.get(canonicalize_name(wanted.name))
             if version is None:
-                faults.append(f"plugin '{text}' is required but not loaded @ $.plugins.require")
+                faults.append(f"plugin '{text}' is required but not loaded")
             elif not wanted.specifier.contains(version, prereleases=True):
-                faults.append(f"plugin '{text}' is required, {version} is loaded"
-                              " @ $.plugins.require")  # fmt: skip
+                faults.append(f"plugin '{text}' is required, {version} is loaded")
         if faults:
-            raise ConfigError("\n".join(faults))
+            raise ConfigError("\n".join(f"{fault} @ $.plugins.require" for fault in faults))
 
     # Lifecycle ----------------------------------------------------------------------------------
 
@@ -235,66 +204,39 @@ class Plugins:
 
     # Loading ------------------------------------------------------------------------------------
 
-    def _load_entry(self, entry: metadata.EntryPoint, rivals: list[metadata.EntryPoint]) -> None:
-        plugin = Plugin(
-            name=entry.name,
-            distribution=entry.dist.name if entry.dist else None,
-            version=entry.dist.version if entry.dist else None,
-        )
-
-        def load() -> Any:
-            if len(rivals) > 1:
-                names = " and ".join(f"'{e.dist.name if e.dist else e.value}'" for e in rivals)
-                raise DuplicateComponentError(
-                    f"entry point '{entry.name}' is provided by both {names}; "
-                    "disable one with SEQVAE_DISABLE_PLUGINS"
-                )
-            _check_requirements(entry.dist)
-            return entry.load()
-
-        self._attempt(plugin, load, strict=self.strict)
-
-    def _load_module(self, text: str) -> None:
-        path = Path(text)
-        name = path.stem if path.suffix == ".py" else text
-        folder = str(path.resolve().parent if path.suffix == ".py" else Path.cwd())
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-        plugin = Plugin(name=name, source=f"-p {text}")
-        self._attempt(plugin, lambda: importlib.import_module(name), strict=True)
-
     def _attempt(self, plugin: Plugin, load: Callable[[], Any], *, strict: bool) -> None:
         module = None
         try:
-            if any(plugin.name == other.name for other in self.loaded):
-                raise DuplicateComponentError(f"a plugin named '{plugin.name}' is already loaded")
+            for other in self.loaded:
+                if plugin.name == other.name:
+                    raise DuplicateComponentError(f"plugin {other.origin} has the same name")
             module = load()
-            _check_markers(module)
-            self._manager.register(module, plugin.name)
-            self._manager.check_pending()
-            plugin.provides = self._collect(plugin.name)
-        except Exception as error:
+            known = self._manager.get_name(module)
+            if known is None:
+                _check_hooks(module)
+                self._manager.register(module, plugin.name)
+                self._manager.check_pending()
+            plugin.provides = self._collect(known or plugin.name)
+        except (Exception, SystemExit) as error:
             # pluggy 1.5 and 1.6 leave a plugin that failed its checks half registered.
-            if module is not None and self._manager.is_registered(module):
+            if module is not None and self._manager.get_plugin(plugin.name) is module:
                 self._manager.unregister(module)
-            reason = str(error) or type(error).__name__
-            plugin.error = " ".join(reason.split())
+            told = isinstance(error, Exception) and not isinstance(error, KeyError) and str(error)
+            plugin.error = " ".join((told or repr(error)).split())
             plugin.exception = error
             if strict:
                 kind = type(error) if isinstance(error, SeqVAEError) else PluginError
-                raise kind(f"plugin {plugin.origin} left out: {plugin.error}") from error
+                raise kind(plugin.failure) from error
         self.all.append(plugin)
 
     def _collect(self, name: str) -> dict[str, list[Any]]:
         provides: dict[str, list[Any]] = {}
         for kind, base in {**KINDS, "preset": Preset}.items():
-            hook = getattr(self._manager.hook, f"seqvae_{kind}s")
-            for implementation in hook.get_hookimpls():
+            hook = f"seqvae_{kind}s"
+            for implementation in getattr(self._manager.hook, hook).get_hookimpls():
                 if implementation.plugin_name == name:
-                    items = list(implementation.function() or ())
-                    for item in items:
-                        _check_item(item, kind, base)
-                    provides[kind] = items
+                    provides[kind] = list(implementation.function() or ())
+                    _check_items(provides[kind], kind, base, hook)
         return provides
 
     def _providers(self, kind: str) -> dict[str, list[tuple[Plugin, Any]]]:
@@ -302,7 +244,7 @@ class Plugins:
         for plugin in self.loaded:
             for item in plugin.provides.get(kind, ()):
                 rivals = table.setdefault(item.name, [])
-                if all(item is not other for _, other in rivals):
+                if all(item != other for _, other in rivals):
                     rivals.append((plugin, item))
         return table
 
@@ -311,42 +253,42 @@ class Plugins:
         if len(rivals) > 1:
             names = " and ".join(f"'{plugin.name}'" for plugin, _ in rivals)
             raise DuplicateComponentError(
-                f"{kind} '{name}' is provided by both {names}; "
+                f"{label(kind)} '{name}' is provided by both {names}; "
                 "disable one with SEQVAE_DISABLE_PLUGINS"
             )
         return rivals[0][1]
 
 
-def _same(one: metadata.EntryPoint, other: metadata.EntryPoint) -> bool:
-    return one.value == other.value and (one.dist and one.dist.name) == (
-        other.dist and other.dist.name
-    )
-
-
-def _check_requirements(dist: metadata.Distribution | None) -> None:
-    for text in (dist.requires if dist else None) or ():
-        wanted = Requirement(text)
-        if wanted.name != "seqvae" or (wanted.marker and not wanted.marker.evaluate()):
-            continue
-        version = metadata.version("seqvae")
-        if not wanted.specifier.contains(version, prereleases=True):
-            raise PluginError(f"it needs {text}, and seqvae {version} is installed")
-
-
-def _check_markers(module: Any) -> None:
-    for name, function in inspect.getmembers(module, inspect.isfunction):
-        if name.startswith("seqvae_") and not hasattr(function, "seqvae_impl"):
+def _check_hooks(module: Any) -> None:
+    """Refuse what pluggy would pass over, or pass over in some of its versions only."""
+    for name, function in inspect.getmembers(module, inspect.isroutine):
+        marks = getattr(function, "seqvae_impl", None)
+        if marks is None and name.startswith("seqvae_"):
             raise PluginError(f"function '{name}' is not marked with @hookimpl")
+        if marks is None:
+            continue
+        if marks.get("wrapper") or marks.get("hookwrapper"):
+            raise PluginError(f"hook '{name}' must not be a wrapper")
+        for argument in inspect.signature(function).parameters.values():
+            if argument.default is not argument.empty or argument.kind in (
+                argument.VAR_POSITIONAL, argument.VAR_KEYWORD, argument.KEYWORD_ONLY,
+            ):  # fmt: skip
+                raise PluginError(
+                    f"hook '{name}' must take plain arguments without defaults, got '{argument}'"
+                )
 
 
-def _check_item(item: Any, kind: str, base: type) -> None:
-    if kind == "preset":
-        if not isinstance(item, Preset):
-            raise PluginError(f"seqvae_presets returned {item!r}, expected a Preset")
-    elif not (inspect.isclass(item) and issubclass(item, base)):
-        raise PluginError(f"seqvae_{kind}s returned {item!r}, expected a subclass of "
-                          f"{base.__name__}")  # fmt: skip
-    elif inspect.isabstract(item):
-        raise PluginError(f"{kind} class {item.__name__} does not define build()")
-    if not _KEBAB.fullmatch(item.name):
-        raise PluginError(f"expected a kebab-case name for {kind} {item!r}, got '{item.name}'")
+def _check_items(items: list[Any], kind: str, base: type, hook: str) -> None:
+    for item in items:
+        if kind == "preset":
+            if not isinstance(item, Preset):
+                raise PluginError(f"{hook} returned {item!r}, expected a Preset")
+        elif not (inspect.isclass(item) and issubclass(item, base)):
+            raise PluginError(f"{hook} returned {item!r}, expected a subclass of {base.__name__}")
+        elif inspect.isabstract(item):
+            raise PluginError(f"{item.__name__} from {hook} does not define build()")
+        if not isinstance(item.name, str) or not _KEBAB.fullmatch(item.name):
+            raise PluginError(f"{hook} returned the name {item.name!r}, expected kebab-case")
+    names = [item.name for item in items]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DuplicateComponentError(f"{hook} returned '{twice[0]}' twice")

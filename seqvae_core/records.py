@@ -246,6 +246,7 @@ class Output:
     _memo: dict[str, Any] = Factory(dict)
     _live: "Output | None" = None
     _label: str = ""
+    _streams: Noise = Factory(lambda out: out.noise, takes_self=True)
 
     def decode(self, latents: Mapping[str, Tensor], x: Tensor | None = None) -> Distribution:
         """Decode other latents; x (B, T, *frame) is needed by autoregressive decoders alone."""
@@ -255,12 +256,15 @@ class Output:
             return self.decoder(latents, self.batch.mask, x)
 
     def once(self, key: str, make: Callable[["Output"], T]) -> T:
-        """Return `make(out)`, made once a step and shared with the detached output, detached."""
-        live = self._live or self
+        """Return `make(out)`, made once a step and shared with the detached output, detached.
+
+        Its noise is a stream of the key's own, whichever term asks first.
+        """
         if key not in self._memo:
+            live = evolve(self._live or self, noise=self._streams.of("once").of(key))
             with torch.enable_grad():
                 self._memo[key] = make(live)
-        value = self._memo[key]
+        value: T = self._memo[key]
         return value if self._live is None else _detached(value)
 
     def log(self, name: str, value: Tensor) -> None:
@@ -309,6 +313,7 @@ class Run:
         step: steps done so far.
         model: the model, None when only the report is rewritten.
         splits: the data, None likewise.
+        observers: what an observer keeps from one hook to the next, by its plugin's name.
     """
 
     path: Path
@@ -318,3 +323,4 @@ class Run:
     step: int = 0
     model: "SeqVAE | None" = None
     splits: Splits | None = None
+    observers: dict[str, Any] = field(factory=dict)

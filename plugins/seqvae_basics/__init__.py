@@ -1,1 +1,34 @@
-"""(being written)."""
+"""Shared parts of sequential VAEs: backbones, encoders, priors, decoders, likelihoods."""
+
+from seqvae_basics import config
+from seqvae_core.hookspecs import hookimpl
+
+
+@hookimpl
+def seqvae_backbones() -> list[type]:
+    """Return `identity`, `mlp`, `conv1d` and `conv2d`."""
+    return [config.Identity, config.MLP, config.Conv1d, config.Conv2d]
+
+
+@hookimpl
+def seqvae_encoders() -> list[type]:
+    """Return `dsae-factorised` and `dsae-full`."""
+    return [config.DSAEFactorised, config.DSAEFull]
+
+
+@hookimpl
+def seqvae_priors() -> list[type]:
+    """Return `standard-normal` and `autoregressive-gaussian`."""
+    return [config.StandardNormal, config.AutoregressiveGaussian]
+
+
+@hookimpl
+def seqvae_decoders() -> list[type]:
+    """Return `framewise`."""
+    return [config.Framewise]
+
+
+@hookimpl
+def seqvae_likelihoods() -> list[type]:
+    """Return `gaussian` and `bernoulli`."""
+    return [config.GaussianLikelihood, config.BernoulliLikelihood]

@@ -1,1 +1,12 @@
-"""(being written)."""
+"""CMI: information-theoretic regularization of global features (Akuzawa et al., 2021)."""
+
+from seqvae_core.components import RegularizerConfig
+from seqvae_core.hookspecs import hookimpl
+
+
+@hookimpl
+def seqvae_regularizers() -> list[type[RegularizerConfig]]:
+    """Return the adversarial regularizer that keeps z and s apart."""
+    from seqvae_cmi.config import CMI
+
+    return [CMI]

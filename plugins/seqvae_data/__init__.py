@@ -1,1 +1,14 @@
-"""(being written)."""
+"""Data sets: the Japanese Vowels speakers, folders of audio files, and arrays on disk."""
+
+from collections.abc import Iterable
+
+from seqvae_core.components import DatasetConfig
+from seqvae_core.hookspecs import hookimpl
+
+
+@hookimpl
+def seqvae_datasets() -> Iterable[type[DatasetConfig]]:
+    """Return `japanese-vowels`, `audio-folder` and `arrays`."""
+    from seqvae_data.config import Arrays, AudioFolder, JapaneseVowels
+
+    return [JapaneseVowels, AudioFolder, Arrays]

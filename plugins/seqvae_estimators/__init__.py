@@ -1,1 +1,12 @@
-"""(being written)."""
+"""Estimators of mutual information, in nats, and the critics that regularizers train."""
+
+from seqvae_core.components import MIEstimatorConfig
+from seqvae_core.hookspecs import hookimpl
+
+
+@hookimpl
+def seqvae_mi_estimators() -> list[type[MIEstimatorConfig]]:
+    """Return the density-ratio estimator."""
+    from seqvae_estimators.config import DensityRatio
+
+    return [DensityRatio]

@@ -1,0 +1,289 @@
+"""The settings of the shared parts."""
+
+from typing import Any, ClassVar, Literal
+
+from attrs import field, frozen, validators
+
+from seqvae_core.components import (
+    Backbone,
+    BackboneConfig,
+    Decoder,
+    DecoderConfig,
+    Encoder,
+    EncoderConfig,
+    Likelihood,
+    LikelihoodConfig,
+    Prior,
+    PriorConfig,
+)
+from seqvae_core.records import Shapes
+
+__all__ = [
+    "MLP",
+    "Activation",
+    "AutoregressiveGaussian",
+    "BernoulliLikelihood",
+    "Conv1d",
+    "Conv2d",
+    "DSAEFactorised",
+    "DSAEFull",
+    "Framewise",
+    "GaussianLikelihood",
+    "Identity",
+    "StandardNormal",
+]
+
+Activation = Literal["relu", "elu", "softplus", "gelu", "leaky-relu", "tanh"]
+
+_positive = validators.ge(1)
+_widths: Any = validators.and_(validators.min_len(1), validators.deep_iterable(_positive))
+
+
+def _odd(_: object, attribute: Any, value: int) -> None:
+    if value < 1 or value % 2 == 0:
+        raise ValueError(f"'{attribute.name}' must be odd and >= 1: {value}")
+
+
+# Backbones ---------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Identity(BackboneConfig):
+    """The frame itself, flattened."""
+
+    name: ClassVar[str] = "identity"
+
+    def build(self, shapes: Shapes) -> Backbone:
+        """Build a `FlatBackbone`."""
+        from seqvae_basics.backbones import FlatBackbone
+
+        return FlatBackbone(shapes)
+
+
+@frozen(kw_only=True)
+class MLP(BackboneConfig):
+    """A multilayer perceptron over single frames.
+
+    Attributes:
+        hidden: widths of the layers, the last one that of the features.
+        activation: after every layer.
+    """
+
+    name: ClassVar[str] = "mlp"
+
+    hidden: tuple[int, ...] = field(default=(128,), validator=_widths)
+    activation: Activation = "relu"
+
+    def build(self, shapes: Shapes) -> Backbone:
+        """Build an `MLPBackbone`."""
+        from seqvae_basics.backbones import MLPBackbone
+
+        return MLPBackbone(self, shapes)
+
+
+@frozen(kw_only=True)
+class Conv1d(BackboneConfig):
+    """Convolutions over time: frame t of the features sees its neighbours.
+
+    Attributes:
+        channels: of the layers, the last one the width of the features.
+        kernel: frames that a layer spans, odd.
+        activation: after every layer.
+    """
+
+    name: ClassVar[str] = "conv1d"
+
+    channels: tuple[int, ...] = field(default=(128,), validator=_widths)
+    kernel: int = field(default=5, validator=_odd)
+    activation: Activation = "relu"
+
+    def build(self, shapes: Shapes) -> Backbone:
+        """Build a `Conv1dBackbone`."""
+        from seqvae_basics.backbones import Conv1dBackbone
+
+        return Conv1dBackbone(self, shapes)
+
+
+@frozen(kw_only=True)
+class Conv2d(BackboneConfig):
+    """Strided convolutions over single frames (C, H, W), then one linear layer.
+
+    Attributes:
+        channels: of the layers, each of which halves height and width.
+        hidden: width of the features.
+        activation: after every layer.
+    """
+
+    name: ClassVar[str] = "conv2d"
+
+    channels: tuple[int, ...] = field(default=(32, 64), validator=_widths)
+    hidden: int = field(default=128, validator=_positive)
+    activation: Activation = "relu"
+
+    def build(self, shapes: Shapes) -> Backbone:
+        """Build a `Conv2dBackbone`; raise `ShapeError` unless frames are (C, H, W)."""
+        from seqvae_basics.backbones import Conv2dBackbone
+
+        return Conv2dBackbone(self, shapes)
+
+
+# Encoders ----------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class _DSAE(EncoderConfig):
+    rnn: Literal["gru", "lstm", "conv"] = "gru"
+    hidden: int = field(default=128, validator=_positive)
+    layers: int = field(default=1, validator=_positive)
+    kernel: int = field(default=5, validator=_odd)
+
+
+@frozen(kw_only=True)
+class DSAEFactorised(_DSAE):
+    """q(z|x) q(s|x): one bidirectional network for the global latents, one for the local ones.
+
+    Attributes:
+        rnn: the networks over time; "conv" stands for dilated convolutions.
+        hidden: units in each direction; a convolution has twice as many channels.
+        layers: of each network; the dilation of a convolution doubles from layer to layer.
+        kernel: frames that a convolution spans, odd; recurrent networks have none.
+    """
+
+    name: ClassVar[str] = "dsae-factorised"
+
+    def build(self, shapes: Shapes) -> Encoder:
+        """Build a `DSAE`; raise `ConfigError` for a latent of an unknown family."""
+        from seqvae_basics.encoders import DSAE
+
+        return DSAE(self, shapes, conditional=False)
+
+
+@frozen(kw_only=True)
+class DSAEFull(_DSAE):
+    """q(z|x) q(s|x, z): the network of the local latents also reads the global samples.
+
+    Attributes:
+        rnn: the networks over time; "conv" stands for dilated convolutions.
+        hidden: units in each direction; a convolution has twice as many channels.
+        layers: of each network; the dilation of a convolution doubles from layer to layer.
+        kernel: frames that a convolution spans, odd; recurrent networks have none.
+    """
+
+    name: ClassVar[str] = "dsae-full"
+
+    def build(self, shapes: Shapes) -> Encoder:
+        """Build a `DSAE`; raise `ConfigError` for a latent of an unknown family."""
+        from seqvae_basics.encoders import DSAE
+
+        return DSAE(self, shapes, conditional=True)
+
+
+# Priors ------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class StandardNormal(PriorConfig):
+    """N(0, I), for a latent of either scope."""
+
+    name: ClassVar[str] = "standard-normal"
+
+    def build(self, shapes: Shapes) -> Prior:
+        """Build a `StandardNormalPrior`."""
+        from seqvae_basics.priors import StandardNormalPrior
+
+        return StandardNormalPrior(shapes)
+
+
+@frozen(kw_only=True)
+class AutoregressiveGaussian(PriorConfig):
+    """p(s_t|s_<t) from a recurrent network over the samples before t, for a local latent.
+
+    Attributes:
+        rnn: the network.
+        hidden: its width.
+    """
+
+    name: ClassVar[str] = "autoregressive-gaussian"
+
+    rnn: Literal["gru", "lstm"] = "gru"
+    hidden: int = field(default=64, validator=_positive)
+
+    def build(self, shapes: Shapes) -> Prior:
+        """Build an `AutoregressiveGaussianPrior`; raise `ConfigError` for a global latent."""
+        from seqvae_basics.priors import AutoregressiveGaussianPrior
+
+        return AutoregressiveGaussianPrior(self, shapes)
+
+
+# Decoder -----------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Framewise(DecoderConfig):
+    """Each frame from the global latents and the local ones of its step, by one network.
+
+    Attributes:
+        hidden: widths of the layers of the multilayer perceptron.
+        network: "mlp" gives features (hidden[-1],); "deconv" goes on to (channels[-1], H, W).
+        channels: of the transposed convolutions, each of which doubles height and width.
+        activation: after every layer.
+    """
+
+    name: ClassVar[str] = "framewise"
+
+    hidden: tuple[int, ...] = field(default=(128, 128), validator=_widths)
+    network: Literal["mlp", "deconv"] = "mlp"
+    channels: tuple[int, ...] = field(default=(64, 32), validator=_widths)
+    activation: Activation = "relu"
+
+    def build(self, shapes: Shapes) -> Decoder:
+        """Build a `FramewiseDecoder`; raise `ShapeError` for a deconv without (C, H, W)."""
+        from seqvae_basics.decoders import FramewiseDecoder
+
+        return FramewiseDecoder(self, shapes)
+
+
+# Likelihoods -------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class GaussianLikelihood(LikelihoodConfig):
+    """A Gaussian for each number of a frame.
+
+    Attributes:
+        scale: "fixed", "learned" (one σ for each number of a frame) or "network" (predicted from
+            the decoder's features beside the mean).
+        sigma: σ in the data's unit where it is fixed, and where it starts otherwise.
+    """
+
+    name: ClassVar[str] = "gaussian"
+
+    scale: Literal["learned", "network", "fixed"] = "learned"
+    # Within the bounds of `distributions.bounded`, so that training can start from it.
+    sigma: float = field(default=1.0, validator=(validators.ge(0.003), validators.le(300.0)))
+
+    def build(self, shapes: Shapes) -> Likelihood:
+        """Build a `GaussianOutput`; raise `ShapeError` if a decoded grid is not the frame's."""
+        from seqvae_basics.likelihoods import GaussianOutput
+
+        return GaussianOutput(self, shapes)
+
+
+@frozen(kw_only=True)
+class BernoulliLikelihood(LikelihoodConfig):
+    """A Bernoulli for each number of a frame, which must lie in [0, 1].
+
+    Attributes:
+        binarize: "dynamic" replaces x at every pass by a draw of Bernoulli(x); with "none" the
+            number is taken as it is, the cross-entropy of grey values.
+    """
+
+    name: ClassVar[str] = "bernoulli"
+
+    binarize: Literal["none", "dynamic"] = "none"
+
+    def build(self, shapes: Shapes) -> Likelihood:
+        """Build a `BernoulliOutput`; raise `ShapeError` if a decoded grid is not the frame's."""
+        from seqvae_basics.likelihoods import BernoulliOutput
+
+        return BernoulliOutput(self, shapes)

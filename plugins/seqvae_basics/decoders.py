@@ -1,0 +1,75 @@
+"""Decoder of single frames."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from seqvae_basics.config import Framewise
+from seqvae_basics.networks import activation, mlp
+from seqvae_core.components import Decoder
+from seqvae_core.errors import ShapeError
+from seqvae_core.records import Shapes
+
+__all__ = ["FramewiseDecoder"]
+
+
+class FramewiseDecoder(Decoder):
+    """Features of frame t from all global latents and the local ones of step t."""
+
+    def __init__(self, config: Framewise, shapes: Shapes):
+        super().__init__()
+        self.globals = [variable.name for variable in shapes.of("global")]
+        self.locals = [variable.name for variable in shapes.of("local")]
+        width = sum(variable.size for variable in shapes.latents.values())
+        self.layers = mlp(width, config.hidden, config.activation)
+        if config.network == "mlp":
+            self.decoded = (config.hidden[-1],)
+        else:
+            if len(shapes.frame) != 3:
+                raise ShapeError(
+                    f"decoder 'framewise' with network 'deconv' expects frames of shape "
+                    f"(C, H, W), got {shapes.frame}"
+                )
+            self.decoded = (config.channels[-1], *shapes.frame[1:])
+            self.layers.extend(_deconv(config, *shapes.frame[1:]))
+
+    def forward(
+        self, latents: Mapping[str, Tensor], x: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return features (B, T, *decoded), and no local features."""
+        values = [latents[name].flatten(1) for name in self.globals]
+        steps = [latents[name].flatten(2) for name in self.locals]
+        # Without local latents all frames are equal: one is computed.
+        frames = steps[0].shape[1] if steps else 1
+        spread = [value[:, None].expand(-1, frames, -1) for value in values]
+        joined = torch.cat([*spread, *steps], 2)
+        decoded = self.layers(joined.flatten(0, 1)).unflatten(0, joined.shape[:2])
+        if not steps and x is not None:
+            decoded = decoded.expand(-1, x.shape[1], *self.decoded)
+        return decoded, {}
+
+
+def _deconv(config: Framewise, height: int, width: int) -> list[nn.Module]:
+    scale = 2 ** len(config.channels)
+    grid = (-(-height // scale), -(-width // scale))
+    before = config.channels[0]
+    layers: list[nn.Module] = [
+        nn.Linear(config.hidden[-1], before * grid[0] * grid[1]),
+        nn.Unflatten(1, (before, *grid)),
+        activation(config.activation),
+    ]
+    for after in config.channels:
+        layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+        layers += [activation(config.activation)]
+        before = after
+    return [*layers, _Crop(height, width)]
+
+
+class _Crop(nn.Module):
+    def __init__(self, height: int, width: int):
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., : self.height, : self.width]

@@ -1,0 +1,104 @@
+"""Elementwise distributions in nats; float32 at least, also under autocast."""
+
+import math
+from typing import Any
+
+import torch
+from attrs import field, frozen
+from torch import Tensor
+from torch.nn import functional as F
+
+from seqvae_core.functional import full_precision, gaussian_kl, gaussian_log_prob
+from seqvae_core.noise import Noise
+from seqvae_core.records import Distribution
+
+__all__ = ["LOGVAR_LIMIT", "Bernoulli", "Gaussian", "bounded", "unbounded"]
+
+LOGVAR_LIMIT = 12.0
+
+
+def bounded(raw: Tensor) -> Tensor:
+    """Return a network's raw ln σ² within (-12, 12), σ within (0.0025, 403).
+
+    12·tanh(raw / 12): the identity near 0, and no hard edge beyond which gradients stop.
+    """
+    return LOGVAR_LIMIT * torch.tanh(full_precision(raw) / LOGVAR_LIMIT)
+
+
+def unbounded(logvar: float) -> float:
+    """Return the raw value that `bounded` maps to `logvar`."""
+    return LOGVAR_LIMIT * math.atanh(logvar / LOGVAR_LIMIT)
+
+
+def _sampled_kl(q: Distribution, p: Any, sample: Tensor) -> Tensor:
+    """Return ln q - ln p at a sample of q, whose expectation is KL(q‖p)."""
+    ratio: Tensor = q.log_prob(sample) - p.log_prob(sample)
+    return ratio
+
+
+@frozen(eq=False)
+class Gaussian:
+    """Independent Gaussians.
+
+    Attributes:
+        mean: (B, [T,] *event).
+    """
+
+    mean: Tensor = field(converter=full_precision)
+    _logvar: Tensor = field(converter=full_precision)  # broadcast only where it is needed
+
+    @property
+    def logvar(self) -> Tensor:
+        """The log variance ln σ², (B, [T,] *event)."""
+        return self._logvar.expand_as(self.mean)
+
+    def rsample(self, noise: Noise) -> Tensor:
+        """Return mean + σ·ε with ε ~ N(0, 1), (B, [T,] *event)."""
+        return self.mean + torch.exp(0.5 * self._logvar) * noise.normal(self.mean)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the elementwise log density in nats, (B, [T,] *event)."""
+        return gaussian_log_prob(value, self.mean, self._logvar)
+
+    def kl(self, other: Any, sample: Tensor) -> Tensor:
+        """Return the elementwise KL in nats: closed form to a Gaussian, else at `sample`."""
+        if isinstance(other, Gaussian):
+            return gaussian_kl(self.mean, self._logvar, other.mean, other._logvar)
+        return _sampled_kl(self, other, sample)
+
+    def detach(self) -> "Gaussian":
+        """Return the same distribution without its graph."""
+        return Gaussian(self.mean.detach(), self._logvar.detach())
+
+
+@frozen(eq=False)
+class Bernoulli:
+    """Independent Bernoulli variables.
+
+    Attributes:
+        logits: ln(p / (1 - p)), (B, [T,] *event).
+    """
+
+    logits: Tensor = field(converter=full_precision)
+
+    @property
+    def mean(self) -> Tensor:
+        """p, (B, [T,] *event)."""
+        return torch.sigmoid(self.logits)
+
+    def rsample(self, noise: Noise) -> Tensor:
+        """Return zeros and ones, (B, [T,] *event); no gradient flows through them."""
+        mean = self.mean.detach()
+        return (noise.uniform(mean) < mean).to(mean.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return x·ln p + (1 - x)·ln(1 - p) in nats, finite for x in [0, 1]."""
+        return value * self.logits - F.softplus(self.logits)
+
+    def kl(self, other: Any, sample: Tensor) -> Tensor:
+        """Return the estimate ln q - ln p of the elementwise KL at `sample`, in nats."""
+        return _sampled_kl(self, other, sample)
+
+    def detach(self) -> "Bernoulli":
+        """Return the same distribution without its graph."""
+        return Bernoulli(self.logits.detach())

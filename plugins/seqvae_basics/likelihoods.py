@@ -1,0 +1,67 @@
+"""Likelihoods: decoder features (B, T, *decoded) to distributions over (B, T, *frame)."""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from seqvae_basics.config import BernoulliLikelihood, GaussianLikelihood
+from seqvae_basics.distributions import Bernoulli, Gaussian, bounded, unbounded
+from seqvae_basics.networks import FrameHead
+from seqvae_core.components import Likelihood
+from seqvae_core.errors import DataError
+from seqvae_core.noise import Noise
+from seqvae_core.records import Shapes
+
+__all__ = ["BernoulliOutput", "GaussianOutput"]
+
+
+class GaussianOutput(Likelihood):
+    """N(mean, σ²) for each number of a frame; a trained ln σ² is within (-12, 12)."""
+
+    fixed: Tensor
+
+    def __init__(self, config: GaussianLikelihood, shapes: Shapes):
+        super().__init__()
+        self.scale = config.scale
+        self.mean = FrameHead(shapes.decoded, shapes.frame)
+        logvar = 2.0 * math.log(config.sigma)
+        if self.scale == "fixed":
+            self.register_buffer("fixed", torch.tensor(logvar), persistent=False)
+        elif self.scale == "learned":
+            self.learned = nn.Parameter(torch.full(shapes.frame, unbounded(logvar)))
+        else:
+            self.network = FrameHead(shapes.decoded, shapes.frame)
+            nn.init.constant_(cast(Tensor, self.network.layer.bias), unbounded(logvar))
+
+    def forward(self, features: Tensor) -> Gaussian:
+        """Return the Gaussian of each number of a frame."""
+        return Gaussian(self.mean(features), self._logvar(features))
+
+    def _logvar(self, features: Tensor) -> Tensor:
+        if self.scale == "fixed":
+            return self.fixed
+        return bounded(self.learned if self.scale == "learned" else self.network(features))
+
+
+class BernoulliOutput(Likelihood):
+    """Bernoulli(p) for each number of a frame."""
+
+    def __init__(self, config: BernoulliLikelihood, shapes: Shapes):
+        super().__init__()
+        self.binarize = config.binarize
+        self.head = FrameHead(shapes.decoded, shapes.frame)
+
+    def forward(self, features: Tensor) -> Bernoulli:
+        """Return the Bernoulli variable of each number of a frame."""
+        return Bernoulli(self.head(features))
+
+    def support(self, x: Tensor, noise: Noise) -> Tensor:
+        """Return x, or a draw of Bernoulli(x); raise `DataError` outside [0, 1]."""
+        low, high = torch.aminmax(x)
+        if low < 0 or high > 1:
+            raise DataError(
+                f"likelihood 'bernoulli' expects x within [0, 1], got {low:.3g} to {high:.3g}"
+            )
+        return (noise.uniform(x) < x).to(x.dtype) if self.binarize == "dynamic" else x

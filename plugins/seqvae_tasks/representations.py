@@ -1,0 +1,221 @@
+"""A data set as a model sees it: vectors of sequences and of frames by name, and their labels."""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from attrs import evolve, frozen
+from torch import Tensor, nn
+
+from seqvae_core.errors import DataError
+from seqvae_core.functional import masked_mean
+from seqvae_core.loading import iterate
+from seqvae_core.model import SeqVAE, seeded
+from seqvae_core.records import Batch, Noise, Scope, Splits
+
+__all__ = ["Array", "Encoded", "encode", "missing", "represent", "seed_of", "untrained"]
+
+Array = npt.NDArray[Any]
+
+
+@frozen(eq=False, kw_only=True)
+class Encoded:
+    """N sequences of F frames in all, encoded by posterior means.
+
+    Attributes:
+        vectors: one row a sequence, (N, D): each global latent, "pooled s" for a local latent s,
+            "mean of frames", "mean and std of frames".
+        frames: one row a frame, (F, D): "s per frame" for a local latent s, and "frames".
+        row: the sequence of each frame, (F,).
+        labels: global labels, (N,).
+        frame_labels: local labels, (F,).
+        held_out: which sequences are of the test part, (N,) bool.
+        scopes: of each latent.
+    """
+
+    vectors: dict[str, Array]
+    frames: dict[str, Array]
+    row: Array
+    labels: dict[str, Array]
+    frame_labels: dict[str, Array]
+    held_out: Array
+    scopes: dict[str, Scope]
+
+    def __len__(self) -> int:
+        return len(self.held_out)
+
+    def check(self, label: str | None) -> None:
+        """Raise `DataError` if there is no such global label; None is none asked for."""
+        if label is not None and label not in self.labels:
+            known = ", ".join(sorted(self.labels)) or "none"
+            raise DataError(f"the data have no global label '{label}'; known: {known}")
+
+    def dims(self, scope: Scope) -> set[int]:
+        """Return the sizes of the latents of one scope, per frame if local."""
+        table, suffix = (self.vectors, "") if scope == "global" else (self.frames, " per frame")
+        names = [name for name, found in self.scopes.items() if found == scope]
+        return {table[name + suffix].shape[1] for name in names}
+
+    def units(self, label: str | None) -> Array:
+        """Number the values of a global label within each part, (N,).
+
+        A sequence without the label is alone, and so is each where None is asked for.
+        """
+        if label is None:
+            return np.arange(len(self))
+        value = self.labels[label].astype(float)
+        value = np.where(missing(value), -1.0 - np.arange(len(self)), value)
+        keys = np.stack([self.held_out.astype(float), value])
+        return np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)
+
+    def averaged(self, label: str) -> "Encoded":
+        """Return one sequence for each value of a global label, the mean of its sequences.
+
+        A label that differs among them is missing.
+        """
+        unit = self.units(label)
+        _, first = np.unique(unit, return_index=True)
+        count = np.bincount(unit)[:, None]
+
+        def mean(value: Array) -> Array:
+            total = np.zeros((len(first), value.shape[1]))
+            np.add.at(total, unit, value)
+            return total / count
+
+        def common(value: Array) -> Array:
+            differs = np.bincount(unit, value != value[first][unit]) > 0
+            unknown = np.nan if np.issubdtype(value.dtype, np.floating) else -1
+            return np.where(differs, unknown, value[first])
+
+        return evolve(
+            self,
+            vectors={name: mean(value) for name, value in self.vectors.items()},
+            row=unit[self.row],
+            labels={name: common(value) for name, value in self.labels.items()},
+            held_out=self.held_out[first],
+        )
+
+    def select(self, rows: Array) -> "Encoded":
+        """Return the chosen sequences alone, without any frames."""
+        return evolve(
+            self,
+            vectors={name: value[rows] for name, value in self.vectors.items()},
+            frames={},
+            row=self.row[:0],
+            labels={name: value[rows] for name, value in self.labels.items()},
+            frame_labels={},
+            held_out=self.held_out[rows],
+        )
+
+
+def missing(label: Array) -> Array:
+    """Tell where a label is missing: negative for a class, NaN for a number."""
+    return np.isnan(label) if np.issubdtype(label.dtype, np.floating) else label < 0
+
+
+def seed_of(noise: Noise, purpose: str) -> int:
+    """Draw a seed for what takes no `Noise`."""
+    return int(noise.of(purpose).integers(2**31, (1,)))
+
+
+def encode(model: SeqVAE, data: Any, part: str) -> Encoded:
+    """Encode a part of a data set by posterior means, in its own order.
+
+    Args:
+        model: its mode and gradients are left alone.
+        data: a map-style data set with at least one sequence.
+        part: "train", "valid" or "test"; the latter is held out.
+    """
+    return _join([_encode(model, batch, part == "test") for batch in iterate(data, part=part)])
+
+
+def represent(model: SeqVAE, splits: Splits, noise: Noise) -> Encoded:
+    """Encode train and test part, by the model and by an untrained copy of it."""
+    plain = untrained(model, seed_of(noise, "untrained"))
+    trained, fresh = (
+        _join([encode(network, splits.train, "train"), encode(network, splits.test, "test")])
+        for network in (model, plain)
+    )
+    given = {"mean of frames", "mean and std of frames", "frames"}
+    for mine, theirs in ((trained.vectors, fresh.vectors), (trained.frames, fresh.frames)):
+        mine.update({f"untrained {name}": theirs[name] for name in theirs if name not in given})
+    return trained
+
+
+def untrained(model: SeqVAE, seed: int) -> SeqVAE:
+    """Return a copy of the model with weights as new, on the same device.
+
+    Every layer of torch is reset by its own rule; a parameter of any other module, for which no
+    rule is known, has its entries shuffled. The global generator is left as it was.
+    """
+    keep = {} if model.splits is None else {id(model.splits): model.splits}
+    fresh = copy.deepcopy(model, keep).cpu()
+    with seeded(seed, "untrained"), torch.no_grad():
+        for module in fresh.modules():
+            if not _reset(module):
+                for parameter in module.parameters(recurse=False):
+                    order = torch.randperm(parameter.numel())
+                    parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    return fresh.to(model.device)
+
+
+def _reset(module: nn.Module) -> bool:
+    reset: Callable[[], None] | None = getattr(module, "reset_parameters", None)
+    if reset is None or nn.utils.parametrize.is_parametrized(module):
+        return False
+    reset()
+    return True
+
+
+def _encode(model: SeqVAE, batch: Batch, held_out: bool) -> Encoded:
+    out = model.output(batch)
+    mask = batch.mask
+    x = batch.zeroed().x.double()
+    mean = masked_mean(x, mask)
+    std = masked_mean((x - mean[:, None]).square(), mask).sqrt()
+    vectors = {"mean of frames": mean, "mean and std of frames": torch.stack([mean, std], 1)}
+    frames = {"frames": x}
+    for name, latent in out.latents.items():
+        if latent.scope == "global":
+            vectors[name] = latent.mean
+        else:
+            vectors[f"pooled {name}"] = latent.pooled()
+            frames[f"{name} per frame"] = latent.mean
+    return Encoded(
+        vectors={name: _array(value.flatten(1)) for name, value in vectors.items()},
+        frames={name: _array(value.cpu().flatten(2)[mask]) for name, value in frames.items()},
+        row=mask.nonzero()[:, 0].numpy(),
+        labels={name: value.numpy() for name, value in batch.labels.items() if value.ndim == 1},
+        frame_labels={
+            name: value[mask].numpy() for name, value in batch.labels.items() if value.ndim > 1
+        },
+        held_out=np.full(len(batch), held_out),
+        scopes={name: latent.scope for name, latent in out.latents.items()},
+    )
+
+
+def _array(value: Tensor) -> Array:
+    result: Array = value.cpu().double().numpy()
+    return result
+
+
+def _join(parts: Sequence[Encoded]) -> Encoded:
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    return evolve(
+        parts[0],
+        vectors=_stack(part.vectors for part in parts),
+        frames=_stack(part.frames for part in parts),
+        row=np.concatenate([part.row + n for part, n in zip(parts, starts, strict=False)]),
+        labels=_stack(part.labels for part in parts),
+        frame_labels=_stack(part.frame_labels for part in parts),
+        held_out=np.concatenate([part.held_out for part in parts]),
+    )
+
+
+def _stack(tables: Iterable[dict[str, Array]]) -> dict[str, Array]:
+    tables = list(tables)
+    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    return {name: np.concatenate([table[name] for table in tables]) for name in shared}

@@ -1,0 +1,345 @@
+"""Runs on disk: safetensors weights beside plain state, renamed into place, never unpickled."""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from attrs import asdict
+from torch import nn
+
+from seqvae_core.components import DataRequest
+from seqvae_core.errors import CheckpointError
+from seqvae_core.experiment import Experiment
+from seqvae_core.loading import check_splits
+from seqvae_core.model import SeqVAE, build_model
+from seqvae_core.plugins import Plugins
+from seqvae_core.records import Shapes, Splits, Variable
+
+if TYPE_CHECKING:
+    from seqvae_core.training import Trainer
+
+__all__ = [
+    "FORMAT",
+    "MetricsLog",
+    "latest",
+    "load",
+    "load_splits",
+    "read_data",
+    "read_experiment",
+    "restore",
+    "save",
+    "save_weights",
+    "write_atomic",
+    "write_data",
+]
+
+FORMAT = 1
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror or error}; what was written before is kept"
+        ) from None
+
+
+def write_atomic(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
+    """Write a file under a temporary name and rename it into place.
+
+    Args:
+        path: the file; its folder is made.
+        content: text, bytes, or a function that writes to the path it is given.
+
+    Raises:
+        CheckpointError: if the disk refuses; the old file is then as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if callable(content):
+                content(temporary)
+            elif isinstance(content, bytes):
+                temporary.write_bytes(content)
+            else:
+                temporary.write_text(content, encoding="utf-8")
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+# Weights -----------------------------------------------------------------------------------------
+
+
+def save_weights(path: Path, modules: Mapping[str, nn.Module], about: Mapping[str, Any]) -> None:
+    """Write modules to one safetensors file, with `about` as JSON in its header."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        f"{prefix}.{key}": value.detach().cpu().clone().contiguous()
+        for prefix, module in modules.items()
+        for key, value in module.state_dict().items()
+    }
+    metadata = {"seqvae": json.dumps({"format": FORMAT, **about})}
+    write_atomic(path, lambda temporary: save_file(tensors, str(temporary), metadata=metadata))
+
+
+def load_weights(path: Path, modules: Mapping[str, nn.Module]) -> dict[str, Any]:
+    """Fill modules from a file of `save_weights` and return what it says about itself.
+
+    Raises:
+        CheckpointError: if it is missing, damaged, of another format, or of another model.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {}).get("seqvae", "{}"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read weights {path}: {error}") from None
+    _check_format(path, about.get("format"))
+    for prefix, module in modules.items():
+        wanted = module.state_dict()
+        start = f"{prefix}."
+        found = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+        wrong = wanted.keys() ^ found.keys()
+        wrong |= {k for k in wanted.keys() & found.keys() if wanted[k].shape != found[k].shape}
+        if wrong:
+            raise CheckpointError(
+                f"weights {path} do not fit the experiment's {prefix}: {len(wrong)} tensors "
+                f"differ, {min(wrong)} among them"
+            )
+        module.load_state_dict(found)
+    return about
+
+
+def _check_format(path: Path, found: Any) -> None:
+    if found != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {found}, this version of seqvae reads {FORMAT}"
+        )
+
+
+# Checkpoints -------------------------------------------------------------------------------------
+
+
+def save(folder: Path, trainer: "Trainer", experiment: str) -> Path:
+    """Write a checkpoint of all ranks as `checkpoints/step-N`, and drop the oldest.
+
+    Raises:
+        CheckpointError: if a parameter is not finite or the disk refuses; older ones are kept.
+    """
+    fabric = trainer.fabric
+    modules = {"model": trainer.model, "objective": trainer.objective}
+    for name, module in modules.items():
+        for key, value in module.state_dict().items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise CheckpointError(f"no checkpoint at step {trainer.step}: {name}.{key} has NaN")
+    target = folder / f"step-{trainer.step:08d}"
+    partial = folder / f".{target.name}.tmp"
+    with _disk(target):
+        if fabric.is_global_zero:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        fabric.barrier()
+        torch.save(_rank_state(trainer), partial / f"rank-{fabric.global_rank}.pt")
+        if fabric.is_global_zero:
+            save_weights(partial / "weights.safetensors", modules, {"step": trainer.step})
+            state = {"format": FORMAT, "world": fabric.world_size, **trainer.state_dict()}
+            torch.save(state, partial / "state.pt")
+            write_atomic(partial / "experiment.toml", experiment)
+        fabric.barrier()
+        if fabric.is_global_zero:
+            if target.exists():  # a resumed run that was stopped again at the same step
+                shutil.rmtree(target)
+            partial.rename(target)
+            for old in _steps(folder)[: -trainer.config.keep]:
+                shutil.rmtree(old)
+    fabric.barrier()
+    return target
+
+
+def restore(path: Path, trainer: "Trainer") -> None:
+    """Put a trainer where the checkpoint was taken: weights, optimisers, every stream of numbers.
+
+    Raises:
+        CheckpointError: if it is damaged, of another format, or of another number of ranks.
+    """
+    state = _read_state(path / "state.pt")
+    _check_format(path, state.get("format"))
+    if state["world"] != trainer.fabric.world_size:
+        raise CheckpointError(
+            f"{path} was written by {state['world']} devices, not {trainer.fabric.world_size}"
+        )
+    load_weights(
+        path / "weights.safetensors", {"model": trainer.model, "objective": trainer.objective}
+    )
+    trainer.load_state_dict(state)
+    rank = _read_state(path / f"rank-{trainer.fabric.global_rank}.pt")
+    trainer.noise.load_state_dict(rank["noise"])
+    _set_generators(rank)
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"cannot read checkpoint {path}: {reason}") from None
+    return state
+
+
+def _rank_state(trainer: "Trainer") -> dict[str, Any]:
+    name, keys, *rest = np.random.get_state()
+    return {
+        "noise": trainer.noise.state_dict(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "python": random.getstate(),
+        "numpy": [name, np.asarray(keys).tolist(), *rest],
+    }
+
+
+def _set_generators(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    np.random.set_state(tuple(state["numpy"]))
+
+
+def _steps(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
+
+
+def latest(run: Path) -> Path | None:
+    """Return the run's newest whole checkpoint, None if it was cut off before its first."""
+    return max(_steps(run / "checkpoints"), default=None)
+
+
+# The run's plain files ---------------------------------------------------------------------------
+
+
+def read_experiment(run: Path, plugins: Plugins, overrides: Iterable[str] = ()) -> Experiment:
+    """Return the experiment of a run directory.
+
+    Raises:
+        CheckpointError: if it is no run directory, or was trained with modules given by `-p`.
+        ConfigError: if it does not fit the plugins that are loaded now.
+    """
+    path = run / "experiment.toml"
+    if not path.is_file():
+        raise CheckpointError(f"no run at {run}: it has no experiment.toml")
+    names = {plugin.name for plugin in plugins.loaded}
+    for recorded in read_plugins(run):
+        if recorded["source"].startswith("-p ") and recorded["name"] not in names:
+            raise CheckpointError(f"{run} was trained with {recorded['source']}: give it again")
+    return Experiment.load(path, plugins, list(overrides))
+
+
+def read_plugins(run: Path) -> list[dict[str, Any]]:
+    """Return the plugins that a run recorded."""
+    path = run / "plugins.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+    return found
+
+
+def write_data(run: Path, shapes: Shapes, splits: Splits) -> None:
+    """Write what the model must know of its data, `data.json`."""
+    parts = {part: len(getattr(splits, part)) for part in ("train", "valid", "test")}
+    content = {
+        "frame": list(shapes.frame),
+        "labels": {name: asdict(label) for name, label in shapes.labels.items()},
+        "classes": {name: list(values) for name, values in splits.classes.items()},
+        "fitted": dict(splits.fitted),
+        "sequences": parts,
+    }
+    write_atomic(run / "data.json", json.dumps(content, indent=1))
+
+
+def read_data(run: Path) -> dict[str, Any]:
+    """Return `data.json`; raise `CheckpointError` if it is not there."""
+    try:
+        found: dict[str, Any] = json.loads((run / "data.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {run / 'data.json'}: {error}") from None
+    return found
+
+
+def load(run: str | Path, plugins: Plugins | None = None) -> SeqVAE:
+    """Return a run's model in evaluation mode: its best weights, else its newest.
+
+    Args:
+        run: the run directory; its data are not needed.
+        plugins: all installed ones when left out.
+
+    Raises:
+        CheckpointError: if the run is missing, damaged or of another version.
+    """
+    run = Path(run)
+    experiment = read_experiment(run, plugins or Plugins.load())
+    about = read_data(run)
+    labels = {
+        name: Variable(**{**label, "shape": tuple(label["shape"])})
+        for name, label in about["labels"].items()
+    }
+    shapes = Shapes(frame=tuple(about["frame"]), labels=labels)
+    model = build_model(experiment.model, shapes, experiment.seed)
+    best, newest = run / "best", latest(run)
+    folder = best if best.is_dir() or newest is None else newest
+    load_weights(folder / "weights.safetensors", {"model": model})
+    return model.eval()
+
+
+def load_splits(
+    run: str | Path, plugins: Plugins | None = None, overrides: Iterable[str] = ()
+) -> Splits:
+    """Return a run's data, or others, through what the run fitted on its training part."""
+    run = Path(run)
+    experiment = read_experiment(run, plugins or Plugins.load(), overrides)
+    request = DataRequest(seed=experiment.seed, fitted=read_data(run)["fitted"])
+    return check_splits(experiment.data.build(request))
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one JSON object for each logged step, each step once.
+
+    Args:
+        path: the file.
+        start_step: lines after it belong to a run that was cut off, and are dropped.
+    """
+
+    def __init__(self, path: Path, start_step: int = 0):
+        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= start_step]
+        write_atomic(path, "".join(f"{line}\n" for line in kept))
+        self.path = path
+        self._file = path.open("a", encoding="utf-8")
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append one step; it is handed to the system before this returns."""
+        with _disk(self.path):
+            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _whole_lines(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return [line for line in text.split("\n")[:-1] if line]

@@ -1,0 +1,328 @@
+"""Whole runs: train, resume, evaluate, each over one run directory."""
+
+import json
+import os
+import platform
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from seqvae_core import checkpoint, config
+from seqvae_core.components import DataRequest, TaskConfig, TaskResult
+from seqvae_core.errors import CheckpointError, ConfigError
+from seqvae_core.experiment import Experiment
+from seqvae_core.loading import check_splits
+from seqvae_core.model import SeqVAE
+from seqvae_core.plugins import Plugins, did_you_mean
+from seqvae_core.records import Noise, Run, Splits
+from seqvae_core.training import Metrics, Trainer, make_fabric, threads
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["evaluate", "report", "resume", "train"]
+
+Watch = Callable[[int, Metrics], None]
+Evaluation = dict[str, dict[str, float]]
+
+
+def train(
+    experiment: Experiment,
+    out: str | Path,
+    *,
+    plugins: Plugins | None = None,
+    devices: int = 1,
+    precision: str = "32-true",
+    accelerator: str = "auto",
+    force: bool = False,
+    watch: Watch = lambda step, metrics: None,
+) -> Run:
+    """Train an experiment, evaluate its tasks and write the run directory.
+
+    Args:
+        experiment: what to do.
+        out: the run directory; refused if it exists and is not empty, unless `force`.
+        plugins: all installed ones when left out.
+        devices: processes to train on.
+        precision: Fabric's name for it, such as "bf16-mixed".
+        accelerator: "auto", "cpu" or "cuda".
+        force: delete what an earlier run left in `out`.
+        watch: called at every step with its metrics.
+
+    Returns:
+        The run, with its model (best weights if there was a validation part) and data.
+
+    Raises:
+        SeqVAEError: one line; nothing already written is lost.
+    """
+    plugins = plugins or Plugins.load()
+    fabric = make_fabric(devices=devices, precision=precision, accelerator=accelerator)
+    path = Path(out).absolute()
+    if _is_first_process():
+        _check_free(path, force)
+    fabric.launch()
+    splits = check_splits(experiment.data.build(DataRequest(seed=experiment.seed)))
+    if fabric.is_global_zero:
+        _empty(path)
+        checkpoint.write_atomic(path / "experiment.toml", experiment.to_toml())
+        _write_json(path / "plugins.json", [plugin.describe() for plugin in plugins.all])
+        _write_json(path / "environment.json", _environment(fabric))
+    return _run(experiment, path, splits, fabric, plugins, watch, start=None)
+
+
+def resume(
+    run: str | Path,
+    *,
+    plugins: Plugins | None = None,
+    devices: int = 1,
+    precision: str = "32-true",
+    accelerator: str = "auto",
+    watch: Watch = lambda step, metrics: None,
+) -> Run:
+    """Continue a run from its newest checkpoint; on the CPU equal, bit for bit, to one never cut.
+
+    Args:
+        run: the run directory.
+        plugins: all installed ones when left out.
+        devices: as many as before.
+        precision: Fabric's name for it.
+        accelerator: "auto", "cpu" or "cuda".
+        watch: called at every step with its metrics.
+
+    Raises:
+        CheckpointError: if it is no run, or its newest checkpoint does not fit.
+    """
+    plugins = plugins or Plugins.load()
+    path = Path(run).absolute()
+    experiment = checkpoint.read_experiment(path, plugins)
+    start = checkpoint.latest(path)
+    _warn_of_versions(path, plugins)
+    fabric = make_fabric(devices=devices, precision=precision, accelerator=accelerator)
+    fabric.launch()
+    fitted = checkpoint.read_data(path)["fitted"] if start else None
+    request = DataRequest(seed=experiment.seed, fitted=fitted)
+    splits = check_splits(experiment.data.build(request))
+    return _run(experiment, path, splits, fabric, plugins, watch, start=start)
+
+
+def _run(
+    experiment: Experiment, path: Path, splits: Splits, fabric: "Fabric", plugins: Plugins,
+    watch: Watch, *, start: Path | None,
+) -> Run:  # fmt: skip
+    with threads(experiment.train.threads), torch.random.fork_rng():
+        torch.manual_seed(experiment.seed + fabric.global_rank)
+        trainer = Trainer(experiment, splits, fabric=fabric)
+        if start is not None:
+            checkpoint.restore(start, trainer)
+        run = Run(
+            path=path, experiment=experiment, plugins=[p.describe() for p in plugins.loaded],
+            start_step=trainer.step, step=trainer.step, model=trainer.model, splits=splits,
+        )  # fmt: skip
+        if not fabric.is_global_zero:
+            trainer.fit(save=lambda: _save(path, trainer))
+            return run
+        checkpoint.write_data(path, trainer.model.shapes, splits)
+        error: BaseException | None = None
+        plugins.before_run(run)
+        try:
+            _fit(run, trainer, plugins, watch)
+            _load_best(path, trainer.model)
+            _evaluate(run, experiment.tasks, plugins)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            plugins.after_run(run, error)
+    return run
+
+
+def _fit(run: Run, trainer: Trainer, plugins: Plugins, watch: Watch) -> None:
+    log = checkpoint.MetricsLog(run.path / "metrics.jsonl", run.start_step)
+
+    def write(step: int, metrics: Metrics) -> None:
+        run.step = step
+        log(step, metrics)
+        plugins.after_step(run, metrics)
+
+    def save_best() -> None:
+        about = {"step": trainer.step, **trainer.best}
+        path = run.path / "best" / "weights.safetensors"
+        checkpoint.save_weights(path, {"model": trainer.model}, about)
+
+    try:
+        trainer.fit(
+            log=write, save=lambda: _save(run.path, trainer), save_best=save_best, watch=watch
+        )
+    finally:
+        log.close()
+
+
+def _save(path: Path, trainer: Trainer) -> None:
+    checkpoint.save(path / "checkpoints", trainer, trainer.experiment.to_toml())
+
+
+def _load_best(path: Path, model: SeqVAE) -> None:
+    best = path / "best" / "weights.safetensors"
+    if best.is_file():
+        checkpoint.load_weights(best, {"model": model})
+    model.eval()
+
+
+# Evaluation --------------------------------------------------------------------------------------
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    tasks: Iterable[str] = (),
+    overrides: Iterable[str] = (),
+    plugins: Plugins | None = None,
+) -> Evaluation:
+    """Evaluate a trained run's model, its best weights if it has them.
+
+    Args:
+        run: the run directory.
+        tasks: labels of the run's tasks, or names of registered ones; all of the run's if none.
+        overrides: such as "data.root=other": other data, seen through the run's own
+            normalisation; the result is then returned but not written.
+        plugins: all installed ones when left out.
+
+    Returns:
+        Numbers by task and metric.
+
+    Raises:
+        SeqVAEError: one line.
+    """
+    plugins = plugins or Plugins.load()
+    path = Path(run).absolute()
+    overrides = list(overrides)
+    experiment = checkpoint.read_experiment(path, plugins, overrides)
+    chosen = [_task(name, experiment, plugins) for name in tasks] or list(experiment.tasks)
+    splits = checkpoint.load_splits(path, plugins, overrides)
+    model = checkpoint.load(path, plugins)
+    model.to(make_fabric().device)
+    found = Run(path=path, experiment=experiment, plugins=[p.describe() for p in plugins.loaded],
+                model=model, splits=splits)  # fmt: skip
+    with threads(experiment.train.threads):
+        if overrides:
+            return {_label(task): _result(task, found).metrics for task in chosen}
+        return _evaluate(found, chosen, plugins)
+
+
+def report(run: str | Path, *, plugins: Plugins | None = None) -> None:
+    """Let the observers write the stored evaluation's report anew."""
+    plugins = plugins or Plugins.load()
+    path = Path(run).absolute()
+    experiment = checkpoint.read_experiment(path, plugins)
+    plugins.after_evaluation(Run(path=path, experiment=experiment), read_evaluation(path))
+
+
+def read_evaluation(run: Path) -> Evaluation:
+    """Return `evaluation.json`, empty if there is none yet."""
+    path = run / "evaluation.json"
+    found: Evaluation = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
+def _evaluate(run: Run, tasks: Iterable[TaskConfig], plugins: Plugins) -> Evaluation:
+    metrics = read_evaluation(run.path)
+    for task in tasks:
+        result = _result(task, run)
+        metrics[_label(task)] = result.metrics
+        _write_result(run.path / "evaluation", _label(task), result)
+    _write_json(run.path / "evaluation.json", metrics)
+    plugins.after_evaluation(run, metrics)
+    return metrics
+
+
+def _result(task: TaskConfig, run: Run) -> TaskResult:
+    assert run.model is not None
+    assert run.splits is not None
+    label = _label(task)
+    noise = Noise(run.experiment.seed).of("task").of(label)
+    return task.build(run.model.shapes)(run.model, run.splits, noise)
+
+
+def _label(task: TaskConfig) -> str:
+    return task.label or task.name
+
+
+def _task(name: str, experiment: Experiment, plugins: Plugins) -> TaskConfig:
+    own = {_label(task): task for task in experiment.tasks}
+    if name in own:
+        return own[name]
+    known = [*own, *plugins.components("task")]
+    if name not in known:
+        raise ConfigError(f"unknown task '{name}'{did_you_mean(name, known)}")
+    task: TaskConfig = config.structure_component("task", name, plugins)
+    return task
+
+
+def _write_result(folder: Path, label: str, result: TaskResult) -> None:
+    written: dict[str, dict[str, str]] = {"figures": {}, "sounds": {}}
+    for kind, suffix in (("figures", "png"), ("sounds", "wav")):
+        for index, (title, content) in enumerate(getattr(result, kind).items()):
+            name = f"{label}/{index}.{suffix}"
+            checkpoint.write_atomic(folder / name, content)
+            written[kind][title] = name
+    content = {"tables": result.tables, "notes": result.notes, **written}
+    _write_json(folder / f"{label}.json", content)
+
+
+# Small parts -------------------------------------------------------------------------------------
+
+
+def _is_first_process() -> bool:
+    return all(os.environ.get(key, "0") == "0" for key in ("LOCAL_RANK", "RANK"))
+
+
+def _check_free(path: Path, force: bool) -> None:
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"the run directory {path} is a file")
+    if path.is_dir() and any(path.iterdir()):
+        if not force:
+            raise ConfigError(
+                f"the run directory {path} is not empty; resume it, or train with --force"
+            )
+        if not (path / "experiment.toml").is_file():
+            raise ConfigError(f"{path} is not empty and holds no run: not deleted")
+
+
+def _empty(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot make {path}: {error.strerror}") from None
+
+
+def _write_json(path: Path, content: Any) -> None:
+    checkpoint.write_atomic(path, json.dumps(content, indent=1, default=str) + "\n")
+
+
+def _environment(fabric: "Fabric") -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "devices": fabric.world_size,
+        "device": str(fabric.device),
+    }
+
+
+def _warn_of_versions(path: Path, plugins: Plugins) -> None:
+    now: Mapping[str, str | None] = {p.name: p.version for p in plugins.loaded}
+    for then in checkpoint.read_plugins(path):
+        if then["status"] == "loaded" and now.get(then["name"]) != then["version"]:
+            warnings.warn(
+                f"plugin '{then['name']}' was {then['version']} when the run began, "
+                f"it is {now.get(then['name'], 'not loaded')} now",
+                RuntimeWarning, stacklevel=3,
+            )  # fmt: skip

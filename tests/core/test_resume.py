@@ -1,0 +1,120 @@
+"""A run that was killed at any point continues to the same end, bit for bit."""
+
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+import tiny
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    source = tiny.write_experiment(folder, steps=STEPS)
+    tiny.run("train", source, "--out", folder / "run")
+    return folder
+
+
+def kill_when(process, folder, step):
+    """Kill the process with SIGKILL as soon as it has logged a step."""
+    metrics = folder / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if metrics.is_file() and metrics.read_text().count("\n") >= step:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    process.wait()
+    return process.returncode
+
+
+def assert_same_run(one, other):
+    for name in ("metrics.jsonl", "evaluation.json", "best/weights.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    last = f"checkpoints/step-{STEPS:08d}/weights.safetensors"
+    assert (one / last).read_bytes() == (other / last).read_bytes()
+    assert tiny.steps_of(other) == list(range(1, STEPS + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_killed_at_random_steps_resumes_to_the_same_end(uninterrupted, tmp_path, seed):
+    run = tmp_path / "run"
+    source = uninterrupted / "toy.toml"
+    arguments = ["train", source, "--out", run]
+    for step in sorted(random.Random(seed).sample(range(1, STEPS - 2), 2)):
+        process = subprocess.Popen(
+            tiny.command(*arguments), env=tiny.environment(),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert kill_when(process, run, step) == -signal.SIGKILL
+        arguments = ["resume", run]
+    tiny.run(*arguments)
+
+    assert_same_run(uninterrupted / "run", run)
+    assert tensorboard_steps(run) == list(range(1, STEPS + 1))
+
+
+KILL_IN_SAVE = """
+import os, signal, torch
+save, calls = torch.save, []
+def killing(state, path, *more):
+    calls.append(path)
+    save(state, path, *more)
+    if len(calls) == {nth}:
+        with open(path, "r+b") as file:
+            file.truncate(100)
+        os.kill(os.getpid(), signal.SIGKILL)
+torch.save = killing
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nth", [1, 2, 5])
+def test_a_run_killed_inside_a_save_resumes_to_the_same_end(uninterrupted, tmp_path, nth):
+    run = tmp_path / "run"
+    killed = subprocess.run(
+        tiny.command("train", uninterrupted / "toy.toml", "--out", run,
+                     prelude=KILL_IN_SAVE.format(nth=nth)),
+        env=tiny.environment(), capture_output=True,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL
+
+    tiny.run("resume", run)
+
+    assert_same_run(uninterrupted / "run", run)
+    assert not list(run.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_writes_a_checkpoint_exits_130_and_resumes_to_the_same_end(uninterrupted, tmp_path):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        tiny.command("train", uninterrupted / "toy.toml", "--out", run),
+        env=tiny.environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    while not (run / "metrics.jsonl").is_file() or len(tiny.steps_of(run)) < 3:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate()
+
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    steps = tiny.steps_of(run)
+    assert (run / f"checkpoints/step-{steps[-1]:08d}").is_dir()
+    tiny.run("resume", run)
+    assert_same_run(uninterrupted / "run", run)
+
+
+def tensorboard_steps(run):
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    steps = []
+    for path in sorted((run / "tensorboard").glob("events.out.tfevents.*")):
+        events = EventFileLoader(str(path)).Load()
+        steps += [e.step for e in events if any(v.tag == "loss" for v in e.summary.value)]
+    return steps

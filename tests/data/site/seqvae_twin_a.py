@@ -1,0 +1,1 @@
+"""One of two plugins under one entry point's name."""

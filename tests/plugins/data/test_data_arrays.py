@@ -1,0 +1,203 @@
+"""Arrays on disk: shapes, lengths and masks, labels of both scopes, parts, damaged files."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from attrs import evolve
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from seqvae_core.components import DataRequest
+from seqvae_core.config import plain, structure_component
+from seqvae_core.errors import DataError
+from seqvae_core.loading import check_splits, data_shapes
+from seqvae_data.config import Arrays, SplitConfig
+
+PARTS = ("train", "valid", "test")
+RNG = np.random.default_rng(0)
+X = RNG.normal(3.0, 2.0, size=(20, 6, 3))
+LENGTH = RNG.integers(2, 7, size=20)
+SPEAKER = np.repeat(np.array(["d", "b", "c", "a"]), 5)
+
+
+def build(config, seed=0, fitted=None):
+    return check_splits(config.build(DataRequest(seed=seed, fitted=fitted)))
+
+
+@pytest.fixture
+def save(tmp_path):
+    def saved(**arrays):
+        path = tmp_path / "data.npz"
+        np.savez(path, **arrays)
+        return Arrays(path=path)
+
+    return saved
+
+
+def refused(config, said):
+    with pytest.raises(DataError, match=said) as caught:
+        build(config)
+    assert "\n" not in str(caught.value)
+    assert str(config.path) in str(caught.value)
+
+
+def everything(splits):
+    return [item for part in PARTS for item in getattr(splits, part)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "time", "item"),
+    [
+        ((20, 6, 3), True, (6, 3)),
+        ((20, 6), True, (6, 1)),
+        ((20, 6, 1, 4, 4), True, (6, 1, 4, 4)),
+        ((20, 4, 5), False, (1, 1, 4, 5)),
+        ((20, 3, 4, 5), False, (1, 3, 4, 5)),
+        ((20, 7), False, (1, 7)),
+    ],
+)
+def test_an_npy_file_holds_sequences_or_images(tmp_path, shape, time, item):
+    np.save(tmp_path / "x.npy", RNG.normal(size=shape))
+    splits = build(Arrays(path=tmp_path / "x.npy", time=time))
+    assert [len(getattr(splits, part)) for part in PARTS] == [14, 2, 4]
+    assert {tuple(one["x"].shape) for one in everything(splits)} == {item}
+    assert splits.train[0]["x"].dtype == torch.float32
+    assert data_shapes(splits).frame == item[1:]
+    stacked = torch.cat([one["x"] for one in splits.train]).transpose(0, 1).flatten(1).double()
+    assert stacked.mean(1).abs().max() < 1e-6
+    assert (stacked.std(1, correction=0) - 1).abs().max() < 1e-6
+
+
+def test_labels_have_the_scope_of_their_shape_and_the_family_of_their_type(save):
+    phone = RNG.integers(0, 3, size=(20, 6))
+    age, pitch = RNG.normal(size=20), RNG.normal(size=(20, 6))
+    config = save(x=X, length=LENGTH, speaker=SPEAKER, phone=phone, age=age, pitch=pitch)
+    splits = build(config)
+    labels = data_shapes(splits).labels
+    assert {name: (v.scope, v.family) for name, v in labels.items()} == {
+        "speaker": ("global", "class"), "phone": ("local", "class"),
+        "age": ("global", "number"), "pitch": ("local", "number"),
+    }  # fmt: skip
+    assert splits.classes == {"speaker": ("a", "b", "c", "d"), "phone": ("0", "1", "2")}
+    for item in everything(splits):
+        assert len(item["phone"]) == len(item["pitch"]) == len(item["x"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([np.nan, np.inf, 1e30, 0.0]))
+def test_what_stands_in_the_padding_changes_nothing(save, filling):
+    mask = np.arange(6) < LENGTH[:, None]
+    clean = build(save(x=X, length=LENGTH))
+    dirty = build(save(x=np.where(mask[..., None], X, filling), mask=mask))
+    for one, other in zip(everything(clean), everything(dirty), strict=True):
+        assert torch.equal(one["x"], other["x"])
+    assert clean.fitted == dirty.fitted
+
+
+def test_missing_labels_stay_missing(save):
+    splits = build(save(x=X, digit=np.array([-1, 5, 9, 5] * 5), name=np.array(["", "b"] * 10)))
+    assert splits.classes == {"digit": ("5", "9"), "name": ("b",)}
+    assert {item["digit"] for item in everything(splits)} == {-1, 0, 1}
+    assert {item["name"] for item in everything(splits)} == {-1, 0}
+
+
+def test_groups_stay_within_one_part(save):
+    config = evolve(
+        save(x=X, speaker=SPEAKER), split=SplitConfig(group="speaker", test=0.25, valid=0.3)
+    )
+    for seed in range(5):
+        splits = build(config, seed)
+        groups = [{splits.classes["speaker"][item["speaker"]] for item in getattr(splits, part)}
+                  for part in PARTS]  # fmt: skip
+        assert sorted(map(len, groups)) == [1, 1, 2]
+        assert len(set().union(*groups)) == 4
+
+
+def test_parts_in_the_file_are_kept(save):
+    config = save(x_train=X[:12], x_test=X[12:], y_train=np.arange(12) % 3, y_test=np.arange(8))
+    splits = build(evolve(config, split=SplitConfig(valid=0.25), normalise=False))
+    assert [len(getattr(splits, part)) for part in PARTS] == [9, 3, 8]
+    for item, x in zip(splits.test, X[12:], strict=True):
+        assert torch.equal(item["x"], torch.from_numpy(x).float())
+    assert splits.classes["y"] == tuple("01234567")
+    assert splits.fitted["classes"]["y"] == ["0", "1", "2"]
+    config = save(x_train=X[:12], x_test=X[12:16], x_valid=X[16:])
+    assert [len(getattr(build(config), part)) for part in PARTS] == [12, 4, 4]
+
+
+def test_what_was_fitted_survives_json_and_gives_the_same_items(save):
+    config = save(x=X, length=LENGTH, speaker=SPEAKER)
+    splits = build(config, 1)
+    again = build(config, 1, json.loads(json.dumps(splits.fitted)))
+    for one, other in zip(everything(splits), everything(again), strict=True):
+        assert torch.equal(one["x"], other["x"])
+        assert one["speaker"] == other["speaker"]
+
+
+def test_without_normalisation_values_stay_as_they_are(save):
+    images = RNG.integers(0, 256, size=(20, 4, 4), dtype=np.uint8)
+    splits = build(evolve(save(x=images), time=False, normalise=False))
+    assert "mean" not in splits.fitted
+    values = torch.stack([item["x"] for item in everything(splits)])
+    assert values.sum() == images.sum()
+
+
+def test_settings_survive_plain_data(plugins, tmp_path):
+    config = Arrays(path=tmp_path / "x.npy", labels=("a", "b"), split=SplitConfig(group="a"))
+    assert structure_component("dataset", plain(config), plugins) == config
+
+
+def test_pickled_arrays_are_never_read(save, tmp_path):
+    config = save(x=X, notes=np.array([{"a": 1}] * 20, dtype=object))
+    refused(config, "array 'notes': Python objects are never read; leave it out by data.labels")
+    assert len(everything(build(evolve(config, labels=())))) == 20
+    path = tmp_path / "x.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    refused(Arrays(path=path), "damaged, or not a NumPy file of numbers")
+    path.write_bytes(pickle.dumps({"x": 1}))
+    refused(Arrays(path=path), "damaged, or not a NumPy file of numbers")
+
+
+def test_damaged_files_are_named(save, tmp_path):
+    config = save(x=X)
+    content = config.path.read_bytes()
+    config.path.write_bytes(content[: len(content) // 2])
+    refused(config, "cannot read")
+    config.path.write_bytes(content.replace(X[3].tobytes()[:16], b"\0" * 16))
+    refused(config, "array 'x': damaged")
+    config.path.write_bytes(b"")
+    refused(config, "cannot read")
+    refused(Arrays(path=tmp_path / "no.npy"), "cannot read .*no.npy: No such file")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"y": X}, "no array 'x'; known: y"),
+        ({"x": X[:, 0, 0]}, r"expected numbers of shape \(N, T, \*frame\), got float64 \(20,\)"),
+        ({"x": X.astype(str)}, "expected numbers of shape"),
+        ({"x": X[:0]}, r"got float64 \(0, 6, 3\)"),
+        ({"x": X * 1j}, "expected numbers or text, got complex128"),
+        ({"x": X, "length": LENGTH * 0}, "array 'length': expected lengths in 1..6"),
+        ({"x": X, "length": LENGTH + 9}, "array 'length': expected lengths in 1..6"),
+        ({"x": X, "length": LENGTH[:3]}, "array 'length': expected lengths in 1..6"),
+        ({"x": X, "mask": np.eye(20, 6) > 0}, "array 'mask': expected lengths in 1..6"),
+        ({"x": X, "y": X}, r"array 'y': expected a label of shape \(20,\) or \(20, 6\)"),
+        ({"x": X, "path": SPEAKER}, "a label cannot be called 'path'"),
+        ({"x": np.where(np.eye(6, 3) > 0, np.nan, X)}, r"row \d+ of 'x': 3 of 18 values are NaN"),
+    ],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_are_named(save, arrays, said):
+    refused(save(**arrays), said)
+
+
+def test_data_with_other_frames_than_the_run_are_refused(save):
+    fitted = build(save(x=X)).fitted
+    with pytest.raises(DataError, match=r"frame is \[2\], the run's is \[3\]"):
+        build(save(x=X[..., :2]), fitted=fitted)
+    unscaled = {key: value for key, value in fitted.items() if key != "mean"}
+    with pytest.raises(DataError, match="3 channels, 'mean' of 0"):
+        build(save(x=X), fitted=unscaled)
