@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 import cattrs
@@ -16,34 +16,19 @@ from seqvae_core.components import Component
 from seqvae_core.errors import ConfigError, SeqVAEError
 from seqvae_core.plugins import KINDS, Plugins, did_you_mean, label
 
-if TYPE_CHECKING:
-    from seqvae_core.experiment import Experiment
-
 __all__ = ["converter", "dump", "plain", "structure", "structure_component"]
 
 
-def structure(data: Mapping[str, Any], plugins: Plugins) -> "Experiment":
-    """Return the experiment that plain data describe.
+def structure(data: Any, target: Any, plugins: Plugins) -> Any:
+    """Return the settings of class `target` that plain data describe.
 
     Raises:
         ConfigError: every fault at once, one line each, with its path.
     """
-    from seqvae_core.experiment import Experiment
-
-    faults: list[str] = []
-    section = data.get("plugins")
-    wanted = section.get("require") if isinstance(section, Mapping) else None
-    try:
-        plugins.require(text for text in wanted or () if isinstance(text, str))
-    except ConfigError as error:
-        faults.append(str(error))
-    try:
-        experiment: Experiment = _structure(data, Experiment, plugins)
-    except ConfigError as error:
-        faults.append(str(error))
-    if faults:
-        raise ConfigError("\n".join(faults))
-    return experiment
+    faults: list[tuple[str, str]] = []
+    with _at("$", faults):
+        return converter(plugins).structure(data, target)
+    raise ConfigError("\n".join(f"{line} @ {path}" for path, line in faults))
 
 
 def structure_component(kind: str, data: Any, plugins: Plugins) -> Any:
@@ -52,7 +37,7 @@ def structure_component(kind: str, data: Any, plugins: Plugins) -> Any:
     Raises:
         ConfigError: every fault at once, one line each, with its path.
     """
-    return _structure(data, KINDS[kind], plugins)
+    return structure(data, KINDS[kind], plugins)
 
 
 def plain(value: Any) -> Any:
@@ -68,9 +53,9 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def dump(experiment: "Experiment") -> str:
-    """Return the experiment as TOML."""
-    return tomli_w.dumps(plain(experiment))
+def dump(value: Any) -> str:
+    """Return settings as TOML."""
+    return tomli_w.dumps(plain(value))
 
 
 # Structuring -------------------------------------------------------------------------------------
@@ -98,13 +83,6 @@ def _line(error: Exception) -> str:
     # attrs puts the attribute and the value behind the message.
     first = error.args[0] if error.args else ""
     return " ".join((first if isinstance(first, str) else str(error)).split())
-
-
-def _structure(data: Any, target: Any, plugins: Plugins) -> Any:
-    faults: list[tuple[str, str]] = []
-    with _at("$", faults):
-        return converter(plugins).structure(data, target)
-    raise ConfigError("\n".join(f"{line} @ {path}" for path, line in faults))
 
 
 def converter(plugins: Plugins) -> cattrs.Converter:

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from attrs import Factory, field, frozen, validators
 
+from seqvae_core import config, sources
 from seqvae_core.components import (
     BackboneConfig,
     DatasetConfig,
@@ -17,11 +18,10 @@ from seqvae_core.components import (
     RegularizerConfig,
     TaskConfig,
 )
+from seqvae_core.errors import ConfigError
+from seqvae_core.plugins import Plugins
 from seqvae_core.records import Scope
 from seqvae_core.settings import CONSTANT, OptimizerConfig, Schedule
-
-if TYPE_CHECKING:
-    from seqvae_core.plugins import Plugins
 
 __all__ = ["Experiment", "KLConfig", "LatentConfig", "ModelConfig", "PluginsConfig", "TrainConfig"]
 
@@ -160,19 +160,38 @@ class Experiment:
 
     @classmethod
     def load(
-        cls, source: str | Path, plugins: "Plugins", overrides: list[str] | None = None
+        cls, source: str | Path, plugins: Plugins, overrides: list[str] | None = None
     ) -> "Experiment":
         """Read a preset by its name, or a TOML file, with overrides such as "train.steps=20".
 
         Raises:
             ConfigError: every fault at once, one line each, with its path.
         """
-        from seqvae_core import config, sources
+        return cls.of(sources.read(source, plugins, overrides or []), plugins)
 
-        return config.structure(sources.read(source, plugins, overrides or []), plugins)
+    @classmethod
+    def of(cls, data: Mapping[str, Any], plugins: Plugins) -> "Experiment":
+        """Return the experiment that plain data describe.
+
+        Raises:
+            ConfigError: every fault at once, one line each, with its path.
+        """
+        section = data.get("plugins")
+        wanted = section.get("require") if isinstance(section, Mapping) else None
+        faults = []
+        try:  # a plugin that is not there explains the components that are not
+            if isinstance(wanted, (list, tuple)):
+                plugins.require(text for text in wanted if isinstance(text, str))
+        except ConfigError as error:
+            faults.append(str(error))
+        try:
+            experiment: Experiment = config.structure(data, cls, plugins)
+        except ConfigError as error:
+            faults.append(str(error))
+        if faults:
+            raise ConfigError("\n".join(faults))
+        return experiment
 
     def to_toml(self) -> str:
         """Return the fully resolved experiment as TOML; it trains to the same result."""
-        from seqvae_core import config
-
         return config.dump(self)

@@ -41,7 +41,8 @@ def masked_sum(
     mask: Tensor,  # (B, T) bool
 ) -> Tensor:  # (B,)
     """Sum over time and event dimensions where the mask is True."""
-    return zero_padding(value, mask).flatten(1).sum(1)
+    # Frames are summed before the padding is dropped: the mask then costs next to nothing.
+    return zero_padding(value.reshape(*mask.shape, -1).sum(2), mask).sum(1)
 
 
 def masked_mean(

@@ -139,9 +139,10 @@ def _patch(node: Any, keys: list[str], value: Any, path: str, append: bool) -> A
 def _index(entries: list[Any], key: str, path: str) -> int:
     """Return the position of a list's entry, given by its label, name or number."""
     names = [
-        str(entry.get("label", entry.get("name")) if isinstance(entry, dict) else entry)
-        for entry in entries
-    ]
+        str(entry.get("label", entry.get("name"))) if isinstance(entry, dict)
+        else entry if isinstance(entry, str) else str(place)
+        for place, entry in enumerate(entries)
+    ]  # fmt: skip
     if key in names:
         return names.index(key)
     if key.isdigit() and int(key) < len(entries):

@@ -56,7 +56,8 @@ def write_experiment(folder: Path, *, steps: int = 30, every: int = 7, sequences
 def command(*arguments: object, prelude: str = "") -> list[str]:
     """Return the command line as an argument list, after some Python of the test's own."""
     code = f"{prelude}\nfrom seqvae_core.cli import main\nmain()"
-    return [sys.executable, "-c", code, *map(str, arguments)]
+    start = ["-c", code] if prelude else ["-m", "seqvae_core"]
+    return [sys.executable, *start, *map(str, arguments)]
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from itertools import pairwise
 from math import prod
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 

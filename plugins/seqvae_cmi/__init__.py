@@ -1,7 +1,9 @@
 """CMI: information-theoretic regularization of global features (Akuzawa et al., 2021)."""
 
+from pathlib import Path
+
 from seqvae_core.components import RegularizerConfig
-from seqvae_core.hookspecs import hookimpl
+from seqvae_core.hookspecs import Preset, hookimpl
 
 
 @hookimpl
@@ -10,3 +12,9 @@ def seqvae_regularizers() -> list[type[RegularizerConfig]]:
     from seqvae_cmi.config import CMI
 
     return [CMI]
+
+
+@hookimpl
+def seqvae_presets() -> list[Preset]:
+    """Return the experiments in the folder `presets`."""
+    return Preset.folder(Path(__file__).parent / "presets")

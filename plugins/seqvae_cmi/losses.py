@@ -30,5 +30,10 @@ def cmi_term(
         Information-theoretic regularization for learning global features by sequential VAE
         (Akuzawa, Iwasawa, Matsuo, 2021), eqs. 10 and 13
         | https://doi.org/10.1007/s10994-021-06032-4
+
+    Example:
+        >>> import torch
+        >>> cmi_term(torch.tensor([0.5]), torch.tensor([3.0]))
+        tensor([-2.5000])
     """
     return logit - kl

@@ -67,7 +67,7 @@ class CMICritic(Critic):
         false = Latent(name=z.name, scope=z.scope, sample=drawn, mask=z.mask)
         loss, scalars = self.pair.loss((z, s), (false, s))
         for name, value in scalars.items():
-            out.log(f"critic/{name}", value)
+            out.log(name, value)
         return loss
 
 

@@ -1,9 +1,10 @@
 """Data sets: the Japanese Vowels speakers, folders of audio files, and arrays on disk."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from seqvae_core.components import DatasetConfig
-from seqvae_core.hookspecs import hookimpl
+from seqvae_core.hookspecs import Preset, hookimpl
 
 
 @hookimpl
@@ -12,3 +13,9 @@ def seqvae_datasets() -> Iterable[type[DatasetConfig]]:
     from seqvae_data.config import Arrays, AudioFolder, JapaneseVowels
 
     return [JapaneseVowels, AudioFolder, Arrays]
+
+
+@hookimpl
+def seqvae_presets() -> list[Preset]:
+    """Return the experiments in the folder `presets`."""
+    return Preset.folder(Path(__file__).parent / "presets")

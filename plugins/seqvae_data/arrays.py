@@ -1,12 +1,14 @@
 """Sequences in one `.npy` or `.npz` file."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attrs import evolve
 from numpy.typing import NDArray
 
 from seqvae_core.components import DataRequest
@@ -18,16 +20,18 @@ from seqvae_data.splits import split
 
 __all__ = ["build"]
 
+_DAMAGE = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+
 
 def build(config: Arrays, request: DataRequest) -> Splits:
     """Read the arrays and share the rows among the parts."""
     with _opened(config.path, config.key) as stored:
-        if {f"{config.key}_train", f"{config.key}_test"} <= stored.keys():
-            train, test = _examples(config, stored, "_train"), _examples(config, stored, "_test")
-            official = f"{config.key}_valid" in stored
-            valid = _examples(config, stored, "_valid") if official else []
-        else:
-            train, valid, test = _examples(config, stored, ""), [], []
+        parted = {f"{config.key}_train", f"{config.key}_test"} <= stored.keys()
+        train = _examples(config, stored, "_train" if parted else "")
+        config = evolve(config, labels=tuple(train[0].labels))
+        test = _examples(config, stored, "_test") if parted else []
+        has_valid = parted and f"{config.key}_valid" in stored
+        valid = _examples(config, stored, "_valid") if has_valid else []
     if not valid:
         rows = [*train, *test]
         given = range(len(train), len(rows)) if test else None
@@ -48,7 +52,7 @@ def _opened(path: Path, key: str) -> Iterator[Mapping[str, Any]]:
     with file:
         try:
             stored = np.load(file, allow_pickle=False)
-        except (ValueError, OSError, zipfile.BadZipFile):
+        except _DAMAGE:
             raise DataError(
                 f"cannot read {path}: damaged, or not a NumPy file of numbers"
             ) from None
@@ -62,11 +66,12 @@ def _array(config: Arrays, stored: Mapping[str, Any], name: str) -> NDArray[Any]
         raise DataError(f"{config.path}: no array '{name}'; known: {known}")
     try:
         array = np.asarray(stored[name])
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         if "allow_pickle" not in str(error):
             raise DataError(f"{where}: damaged") from None
-        raise DataError(f"{where}: Python objects are never read; leave it out by data.labels") \
-            from None  # fmt: skip
+        raise DataError(
+            f"{where}: Python objects are never read; leave it out by data.labels"
+        ) from None
     if array.dtype.kind not in "fiubU":
         raise DataError(f"{where}: expected numbers or text, got {array.dtype}")
     return array

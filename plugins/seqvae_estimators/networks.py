@@ -79,7 +79,7 @@ class Dense(PairNetwork):
         return _logits(self.layers, torch.cat(columns, 1))
 
     def _fit(self, latent: Latent, mask: Tensor) -> Tensor:
-        if bool(mask[:, self.length :].any()):
+        if mask.shape[1] > self.length and bool(mask[:, self.length :].any()):
             longest = int(mask.sum(1).max())
             raise ShapeError(
                 f"critic 'mlp' expected at most {self.length} frames of '{latent.name}', "
@@ -143,7 +143,7 @@ def joint_frames(
     """
     mask = _joint_mask(a, b)
     frames = [
-        v.sample.flatten(2)[:, : mask.shape[1]]
+        v.sample.flatten(2)
         if v.scope == "local"
         else v.sample.flatten(1)[:, None].expand(-1, mask.shape[1], -1)
         for v in (a, b)

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 WIDTH, HEIGHT = 280.0, 128.0  # of the plotting area, in the picture's own units
 _POINTS = 400  # a line of more is thinned
-_OBJECTIVE = ("loss", "elbo")
+_OBJECTIVES = (("loss", "elbo"), ("loss_per_frame", "elbo_per_frame"))
 _LEGEND = {"loss": "loss", "elbo": "−ELBO"}
 _TITLES = {
     "nll": "Negative log likelihood",
@@ -64,12 +64,10 @@ class Panel:
 def panels(history: History) -> list[Panel]:
     """Return the panels of a history: the objective, its parts, the critics, the rest."""
     names = _names(history)
-    objective = [name for name in _OBJECTIVE if name in names]
-    rest = [name for name in names if name not in objective and not name.endswith("_per_frame")]
-    frames = [name for name in names if name.endswith("_per_frame")]
-    groups = [objective] if objective else []
+    groups = [[name for name in group if name in names] for group in _OBJECTIVES]
+    groups = [group for group in groups if group]
+    rest = [name for name in names if not any(name in group for group in groups)]
     groups += [[name] for name in sorted(rest, key=_rank)]
-    groups += [frames] if frames else []
     return [_panel(group, history) for group in groups]
 
 
@@ -85,9 +83,9 @@ def _rank(name: str) -> int:
 
 
 def _title(group: list[str]) -> str:
-    if group[0].endswith("_per_frame"):
+    if group[0] in _OBJECTIVES[1]:
         return "The same per frame"
-    if group[0] in _OBJECTIVE:
+    if group[0] in _OBJECTIVES[0]:
         return "Objective"
     name = group[0]
     return _TITLES.get(name) or (f"KL of {name[3:]}" if name.startswith("kl/") else name)
@@ -97,7 +95,7 @@ def _unit(name: str, history: History) -> str:
     if name.endswith("_per_frame"):
         return "nats per frame"
     entering = f"{name}/weighted" in history.columns  # a term of the loss
-    in_nats = entering or name in _OBJECTIVE or name == "nll" or name.startswith("kl/")
+    in_nats = entering or name in _OBJECTIVES[0] or name == "nll" or name.startswith("kl/")
     return "nats per sequence" if in_nats else ""
 
 

@@ -1,6 +1,7 @@
 """Read `metrics.jsonl`, also while it grows and after it was cut off."""
 
 import json
+import math
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,7 +90,7 @@ class History:
         step = line.pop("step")
         self.step = max(self.step, int(step))
         for name, value in line.items():
-            if np.isfinite(value):
+            if math.isfinite(value):
                 self.columns.setdefault(name, Column()).append(step, value)
             else:
                 self.not_finite += 1

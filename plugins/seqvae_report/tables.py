@@ -17,7 +17,7 @@ class Table:
     """A table of text.
 
     Attributes:
-        columns: titles, and whether the column holds numbers.
+        columns: titles, and whether numbers stand there; the first names the rows.
         rows: the cells, as many as columns.
     """
 
@@ -33,10 +33,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """
     names = tuple(dict.fromkeys(name for row in rows for name in row))
     columns = [_column(name, [row.get(name) for row in rows]) for name in names]
+    numeric = [index > 0 and _is_numeric(column) for index, column in enumerate(columns)]
     return Table(
-        columns=tuple(
-            (name, _is_numeric(column)) for name, column in zip(names, columns, strict=True)
-        ),
+        columns=tuple(zip(names, numeric, strict=True)),
         rows=tuple(zip(*columns, strict=True)),
     )
 

@@ -33,7 +33,7 @@ def mutual_information(
     side = {"lower": "a lower bound", "upper": "an upper bound", "none": "no bound"}[found.bound]
     row = {
         "nats": round(found.value, 4),
-        "standard error": round(found.stderr, 4) if math.isfinite(found.stderr) else "-",
+        "standard error": round(found.stderr, 4) if math.isfinite(found.stderr) else None,
         "bound": found.bound,
         "samples": found.n,
     }

@@ -7,7 +7,6 @@ import numpy as np
 from attrs import frozen
 
 from seqvae_core.components import TaskResult
-from seqvae_core.errors import DataError
 from seqvae_core.model import SeqVAE
 from seqvae_core.records import Noise, Splits
 from seqvae_tasks.config import Probe
@@ -114,9 +113,7 @@ class _Trial:
     def probing(self) -> Probing:
         """Share out the rows; the fits on frames see a random choice of them."""
         config, encoded, row = self.config, self.encoded, self.row
-        target = (
-            encoded.frame_labels[self.label] if self.local else encoded.labels[self.label][row]
-        )
+        target = encoded.frame_labels[self.label] if self.local else encoded.labels[self.label][row]
         group = encoded.labels[config.group][row] if config.group else None
         folds, unseen = arrange(target, encoded.held_out[row], group)
         if self.frames:
@@ -143,7 +140,7 @@ class _Trial:
             line: dict[str, Any] = {"representation": source.name, "per": per, "dimensions": dims}
             for reader in ("linear", "mlp"):
                 score, stopped = probing.score(source.values, reader, source.components)
-                result.metrics |= score.metrics(f"{self.label}/{source.name}/{reader}")
+                result.metrics.update(score.metrics(f"{self.label}/{source.name}/{reader}"))
                 line[reader] = score.text(scale, digits)
                 early, fits = early + stopped, fits + len(probing.folds)
             table.append(line)
@@ -155,8 +152,8 @@ class _Trial:
             suffix = " per frame" if self.frames and not self.local else ""
             result.metrics[f"{self.label}/chance{suffix}"] = level
             text = f"{scale * level:.{digits}f}"
-            line = {"representation": "chance", "per": per, "dimensions": 0}
-            table.append(line | {"linear": text, "mlp": text})
+            line = {"representation": "chance", "per": per}
+            table.append(line | {"dimensions": None, "linear": text, "mlp": text})
 
 
 def _choice(rows: Array, count: int, seed: int) -> Array:

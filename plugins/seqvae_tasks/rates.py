@@ -40,6 +40,7 @@ def rates(config: Rates, model: SeqVAE, splits: Splits, noise: Noise) -> TaskRes
 
     once, frames = np.ones(len(rows)), found["frames"][:, 0]
     overview: list[dict[str, Any]] = []
+    dimensions: dict[str, list[dict[str, Any]]] = {}
     for name in model.priors:
         local = encoded.scopes[name] == "local"
         mean = encoded.frames[f"{name} per frame"] if local else encoded.vectors[name]
@@ -50,23 +51,20 @@ def rates(config: Rates, model: SeqVAE, splits: Splits, noise: Noise) -> TaskRes
             {
                 "latent": name,
                 "KL, nats a sequence": put(f"kl/{name}", kl.sum(1), once),
-                "nats a frame": (
-                    put(f"kl/{name} per frame", kl.sum(1), frames) if local else "-"
-                ),
+                "nats a frame": (put(f"kl/{name} per frame", kl.sum(1), frames) if local else None),
                 "active units": f"{used.sum()} of {len(used)}",
             }
         )
-        result.tables[f"{name}: dimensions"] = _dimensions(kl.mean(0), mean.var(0), used)
+        dimensions[f"{name}: dimensions"] = _dimensions(kl.mean(0), mean.var(0), used)
     elbo = found["elbo"][:, 0]
     overview.append(
         {
             "latent": "ELBO",
             "KL, nats a sequence": put("elbo", elbo, once),
             "nats a frame": put("elbo per frame", elbo, frames),
-            "active units": "-",
         }
     )
-    result.tables = {"rates": overview, **result.tables}
+    result.tables.update({"rates": overview, **dimensions})
     return result
 
 

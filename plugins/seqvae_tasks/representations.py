@@ -176,14 +176,15 @@ def _encode(model: SeqVAE, batch: Batch, held_out: bool) -> Encoded:
     x = batch.zeroed().x.double()
     mean = masked_mean(x, mask)
     std = masked_mean((x - mean[:, None]).square(), mask).sqrt()
-    vectors = {"mean of frames": mean, "mean and std of frames": torch.stack([mean, std], 1)}
-    frames = {"frames": x}
+    vectors, frames = {}, {}
     for name, latent in out.latents.items():
         if latent.scope == "global":
             vectors[name] = latent.mean
         else:
             vectors[f"pooled {name}"] = latent.pooled()
             frames[f"{name} per frame"] = latent.mean
+    vectors |= {"mean of frames": mean, "mean and std of frames": torch.stack([mean, std], 1)}
+    frames["frames"] = x
     return Encoded(
         vectors={name: _array(value.flatten(1)) for name, value in vectors.items()},
         frames={name: _array(value.cpu().flatten(2)[mask]) for name, value in frames.items()},

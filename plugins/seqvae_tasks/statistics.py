@@ -9,7 +9,7 @@ from scipy import stats
 
 from seqvae_tasks.representations import Array
 
-__all__ = ["Score", "accuracy", "bootstrap", "equal_error_rate", "jackknife", "ratio", "r_squared"]
+__all__ = ["Score", "accuracy", "bootstrap", "equal_error_rate", "jackknife", "r_squared", "ratio"]
 
 Statistic = Callable[[Array], float]
 

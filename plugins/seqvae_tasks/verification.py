@@ -71,7 +71,7 @@ def _verify(
     table: list[dict[str, Any]] = []
     for source in _projected(encoded):
         score = jackknife(_cosines(source.values[rows], pair), same, pair, identity)
-        result.metrics |= score.metrics(f"eer/{source.name}{suffix}")
+        result.metrics.update(score.metrics(f"eer/{source.name}{suffix}"))
         table.append(
             {
                 "representation": source.name,

@@ -124,6 +124,7 @@ def test_parts_in_the_file_are_kept(save):
         assert torch.equal(item["x"], torch.from_numpy(x).float())
     assert splits.classes["y"] == tuple("01234567")
     assert splits.fitted["classes"]["y"] == ["0", "1", "2"]
+    refused(save(x_train=X, x_test=X, y_train=SPEAKER), "no array 'y_test'; known: x_test, x_train")
     config = save(x_train=X[:12], x_test=X[12:16], x_valid=X[16:])
     assert [len(getattr(build(config), part)) for part in PARTS] == [12, 4, 4]
 
@@ -167,6 +168,10 @@ def test_damaged_files_are_named(save, tmp_path):
     config.path.write_bytes(content[: len(content) // 2])
     refused(config, "cannot read")
     config.path.write_bytes(content.replace(X[3].tobytes()[:16], b"\0" * 16))
+    refused(config, "array 'x': damaged")
+    np.savez_compressed(config.path, x=X)
+    content = config.path.read_bytes()
+    config.path.write_bytes(content[:300] + b"\xff" * 300 + content[600:])
     refused(config, "array 'x': damaged")
     config.path.write_bytes(b"")
     refused(config, "cannot read")

@@ -5,12 +5,12 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seqvae_core.plugins import Plugins
-from seqvae_core.records import Run
-from seqvae_report.scalars import ScalarWriter
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqvae_report
+from seqvae_core.plugins import Plugins
+from seqvae_core.records import Run
+from seqvae_report.scalars import ScalarWriter
 
 
 def metrics(step: int) -> dict[str, float]:
@@ -64,9 +64,7 @@ def test_every_number_of_every_step_is_in_tensorboard_as_in_metrics_jsonl(tmp_pa
 
 
 @given(killed_at=st.integers(1, 12), back=st.integers(0, 12), cut=st.booleans())
-def test_after_a_kill_and_a_resume_each_step_is_there_once(
-    tmp_path_factory, killed_at, back, cut
-):
+def test_after_a_kill_and_a_resume_each_step_is_there_once(tmp_path_factory, killed_at, back, cut):
     path = tmp_path_factory.mktemp("run")
     checkpoint = max(killed_at - back, 0)
     train(path, 0, killed_at, killed=True)
