@@ -16,9 +16,8 @@ class Noise:
     Each draw is a pure function of (seed, the stream's path, how often the stream was drawn
     from), so streams never disturb one another, the state is a table of counters, and a term that
     is added or left out moves no other term's noise. With two or more axes the second (time) is
-    drawn first: a batch with more padding begins with the same numbers.
-
-    On the CPU numbers come from numpy's Philox, elsewhere from torch's generator of that device.
+    drawn first: a batch with more padding begins with the same numbers. They come from numpy's
+    Philox and are copied to where they are needed, hence the same on every device.
     """
 
     def __init__(self, seed: int, *, counts: Mapping[str, int] | None = None):
@@ -38,7 +37,7 @@ class Noise:
         return self._draw(like, "standard_normal")
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Draw U[0, 1) of the shape, type and device of `like`."""
+        """Draw U[0, 1), rounded to the type, of the shape, type and device of `like`."""
         return self._draw(like, "random")
 
     def permutation(self, count: int) -> Tensor:
@@ -58,24 +57,17 @@ class Noise:
         self._counts.clear()
         self._counts.update(counts)
 
-    def _key(self) -> int:
+    def _generator(self) -> np.random.Generator:
         count = self._counts.get(self._path, 0)
         self._counts[self._path] = count + 1
         text = f"{self.seed}{self._path}#{count}".encode()
-        return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
-
-    def _generator(self) -> np.random.Generator:
-        return np.random.Generator(np.random.Philox(key=self._key()))
+        key = int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
+        return np.random.Generator(np.random.Philox(key=key))
 
     def _draw(self, like: Tensor, method: str) -> Tensor:
         timed = like.ndim > 1
         shape = (like.shape[1], like.shape[0], *like.shape[2:]) if timed else tuple(like.shape)
-        if like.device.type == "cpu":
-            wide = np.float64 if like.dtype == torch.float64 else np.float32
-            drawn = getattr(self._generator(), method)(size=shape, dtype=wide)
-            values = torch.from_numpy(np.asarray(drawn)).to(like.dtype)
-        else:
-            generator = torch.Generator(like.device).manual_seed(self._key() & (2**63 - 1))
-            draw = torch.randn if method == "standard_normal" else torch.rand
-            values = draw(shape, generator=generator, dtype=like.dtype, device=like.device)
+        wide = np.float64 if like.dtype == torch.float64 else np.float32
+        drawn = getattr(self._generator(), method)(size=shape, dtype=wide)
+        values = torch.from_numpy(np.asarray(drawn)).to(like)
         return values.transpose(0, 1).contiguous() if timed else values

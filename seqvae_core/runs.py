@@ -146,7 +146,7 @@ def _fit(run: Run, trainer: Trainer, plugins: Plugins, watch: Watch) -> None:
     def write(step: int, metrics: Metrics) -> None:
         run.step = step
         log(step, metrics)
-        plugins.after_step(run, metrics)
+        plugins.after_step(run, {"step": step, **metrics})
 
     def save_best() -> None:
         about = {"step": trainer.step, **trainer.best}

@@ -232,7 +232,7 @@ class Trainer:
         """Train from `self.step` to the end.
 
         Args:
-            log: called with each logged step's metrics.
+            log: called with each logged step's metrics; validations are always logged.
             save: called when a checkpoint is due.
             save_best: called when validation found the best step so far.
             watch: called at every step, for a progress bar.
@@ -250,10 +250,11 @@ class Trainer:
         with _deferred_signals() as asked_to_stop:
             while self.step < config.steps and not self._stale():
                 metrics = self.advance([next(loader) for _ in range(config.accumulate)])
+                validated: Metrics = {}
                 if self._due(config.valid_every or config.checkpoint_every):
-                    metrics |= self._validated(save_best)
-                if self._due(config.log_every):
-                    log(self.step, metrics)
+                    validated = self._validated(save_best)
+                if validated or self._due(config.log_every):
+                    log(self.step, metrics | validated)
                 watch(self.step, metrics)
                 stop = self._any_rank(asked_to_stop())
                 if self._due(config.checkpoint_every) or stop or self._stale():

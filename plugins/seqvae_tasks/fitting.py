@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from seqvae_tasks.representations import Array, missing
 from seqvae_tasks.statistics import Score, accuracy, bootstrap, r_squared
 
-__all__ = ["Fold", "Probing", "Reader", "arrange", "chance"]
+__all__ = ["Fold", "Probing", "Reader", "arrange", "chance", "principal"]
 
 Reader = Literal["linear", "mlp"]
 Fold = tuple[Array, Array]
@@ -101,14 +101,12 @@ class Probing:
         early = 0
         for fit, held in self.folds:
             probe = make_pipeline(StandardScaler(), self._reader(reader, fit))
-            if components is not None:
-                pca = PCA(min(components, len(fit)), random_state=self.seed)
-                probe.steps.insert(0, ("pca", pca))
+            seen = values if components is None else principal(values, fit, components, self.seed)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # counted below instead
-                probe.fit(values[fit], self.target[fit])
+                probe.fit(seen[fit], self.target[fit])
             early += _stopped_early(probe[-1])
-            predicted[held] = probe.predict(values[held])
+            predicted[held] = probe.predict(seen[held])
         held = self.scored
         measure = r_squared if self.continuous else accuracy
         sums, statistic = measure(self.target[held], predicted[held])
@@ -163,6 +161,14 @@ def arrange(
 def chance(target: Array) -> float:
     """Return the accuracy of always answering the most frequent class of the scored rows."""
     return float(np.unique(target, return_counts=True)[1].max() / len(target))
+
+
+def principal(values: Array, fit: Array, count: int, seed: int) -> Array:
+    """Return the first principal components of some rows, of all rows, (R, count) or fewer."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # shares of a variance that is zero
+        pca = PCA(min(count, len(fit)), random_state=seed).fit(values[fit])
+    components: Array = pca.transform(values)
+    return components
 
 
 def _group_folds(rows: Array, group: Array, count: int) -> list[Fold]:

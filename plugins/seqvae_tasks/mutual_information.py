@@ -49,7 +49,7 @@ def _join(parts: list[Latent]) -> Latent:
     """Return one latent of all sequences: samples alone, zero in the padding."""
     first = parts[0]
     time = max(part.mask.shape[1] for part in parts)
-    samples = [part.sample for part in parts]
+    samples = [part.sample.detach() for part in parts]
     if first.scope == "local":
         samples = [_pad(sample, time) for sample in samples]
     return Latent(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from seqvae_core.components import TaskResult
@@ -82,6 +83,7 @@ def active(
     return result
 
 
+@torch.no_grad()
 def _measure(model: SeqVAE, splits: Splits, noise: Noise) -> dict[str, Array]:
     """Return by name, one row a sequence: KL by dimension, "elbo", and "frames", their number."""
     rows: dict[str, list[Tensor]] = {name: [] for name in [*model.priors, "elbo", "frames"]}

@@ -65,6 +65,7 @@ def reconstruction(
     return result
 
 
+@torch.no_grad()
 def _measure(model: SeqVAE, splits: Splits, noise: Noise) -> Array:  # (5, N)
     """Return sums over each test sequence: frames, nll of a sample, nll at the mean, errors."""
     average = _train_mean(model, splits, noise)
@@ -96,7 +97,6 @@ def _train_mean(model: SeqVAE, splits: Splits, noise: Noise) -> Tensor:  # (*fra
     return (total / count).to(x)
 
 
-@torch.no_grad()
 def _supported(
     model: SeqVAE, batches: Iterator[Batch], noise: Noise
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -106,6 +106,7 @@ def _supported(
         yield zero_padding(x, batch.mask), batch.mask
 
 
+@torch.no_grad()
 def _picture(model: SeqVAE, splits: Splits, count: int) -> bytes:
     batch = evenly(splits.test, count)
     out: Any = model.output(batch)

@@ -66,7 +66,7 @@ class Encoded:
         """
         if label is None:
             return np.arange(len(self))
-        value = self.labels[label].astype(float)
+        value = self.labels[label]
         value = np.where(missing(value), -1.0 - np.arange(len(self)), value)
         keys = np.stack([self.held_out.astype(float), value])
         return np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)
@@ -170,6 +170,7 @@ def _reset(module: nn.Module) -> bool:
     return True
 
 
+@torch.no_grad()
 def _encode(model: SeqVAE, batch: Batch, held_out: bool) -> Encoded:
     out = model.output(batch)
     mask = batch.mask

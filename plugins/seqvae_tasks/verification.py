@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from seqvae_core.components import TaskResult
 from seqvae_core.model import SeqVAE
 from seqvae_core.records import Noise, Splits
 from seqvae_tasks.config import Verification
+from seqvae_tasks.fitting import principal
 from seqvae_tasks.probe import Source, sequence_sources
 from seqvae_tasks.representations import Array, Encoded, missing, represent, seed_of
 from seqvae_tasks.statistics import jackknife
@@ -22,7 +22,7 @@ def verification(config: Verification, model: SeqVAE, splits: Splits, noise: Noi
 
     The vectors are posterior means, averaged over time for local latents; beside them the mean of
     frames, its mean and standard deviation, principal components fitted on the train part, and an
-    untrained copy of the encoder. Identities that the model was trained on make this a closed set.
+    untrained copy of the encoder.
 
     Returns:
         "eer/<representation>", a rate in [0, 1], of single sequences, and where sequences are
@@ -44,11 +44,21 @@ def verification(config: Verification, model: SeqVAE, splits: Splits, noise: Noi
     if config.identity not in encoded.labels:
         result.notes.append(f"not applicable: the data have no global label '{config.identity}'")
         return result
+    result.notes.append(_protocol(encoded, config.identity))
     seed = seed_of(noise, "verification")
     for by in [None, config.average] if config.average else [None]:
         chosen = encoded.averaged(by) if by else encoded
         _verify(config, chosen, f" by {by}" if by else "", seed, result)
     return result
+
+
+def _protocol(encoded: Encoded, name: str) -> str:
+    identity = encoded.labels[name]
+    known = ~missing(identity)
+    test = np.unique(identity[known & encoded.held_out])
+    seen = int(np.isin(test, identity[known & ~encoded.held_out]).sum())
+    kind = {0: "open set", len(test): "closed set"}.get(seen, "neither closed nor open set")
+    return f"{kind}: {seen} of {len(test)} values of '{name}' are in the train part too"
 
 
 def _verify(
@@ -69,7 +79,7 @@ def _verify(
         result.notes.append(f"not applicable: no test pair{suffix} of {kind} '{config.identity}'")
         return
     table: list[dict[str, Any]] = []
-    for source in _projected(encoded):
+    for source in _projected(encoded, seed):
         score = jackknife(_cosines(source.values[rows], pair), same, pair, identity)
         result.metrics.update(score.metrics(f"eer/{source.name}{suffix}"))
         table.append(
@@ -83,15 +93,14 @@ def _verify(
     result.tables[title] = table
 
 
-def _projected(encoded: Encoded) -> Iterator[Source]:
-    fit = ~encoded.held_out
+def _projected(encoded: Encoded, seed: int) -> Iterator[Source]:
+    fit = np.flatnonzero(~encoded.held_out)
     for source in sequence_sources(encoded):
         if source.components is None:
             yield source
         else:
-            count = min(source.components, int(fit.sum()))
-            pca = PCA(count, random_state=0).fit(source.values[fit])
-            yield Source(source.name, pca.transform(source.values))
+            values = principal(source.values, fit, source.components, seed)
+            yield Source(source.name, values)
 
 
 def _cosines(values: Array, pair: Array) -> Array:

@@ -2,13 +2,14 @@
 
 import torch
 from attrs import evolve
+from torch import nn
+
 from seqvae_basics.config import Framewise, GaussianLikelihood, Identity, StandardNormal
 from seqvae_basics.distributions import Gaussian
 from seqvae_core.components import Encoder
 from seqvae_core.functional import masked_mean
 from seqvae_core.model import SeqVAE, seeded
 from seqvae_core.records import Shapes, Splits, Variable
-from torch import nn
 
 
 class Mirror(Encoder):
@@ -36,9 +37,7 @@ def mirror(seed=0, *, latents=None):
         backbone = Identity().build(shapes)
         decoder = Framewise(hidden=(8,)).build(shapes)
         shapes = evolve(shapes, features=4, decoded=decoder.decoded)
-        priors = {
-            name: StandardNormal().build(evolve(shapes, target=name)) for name in ("z", "s")
-        }
+        priors = {name: StandardNormal().build(evolve(shapes, target=name)) for name in ("z", "s")}
         likelihood = GaussianLikelihood().build(shapes)
         return SeqVAE(backbone, Mirror(), priors, decoder, likelihood, shapes)
 

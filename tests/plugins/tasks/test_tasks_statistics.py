@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import r2_score
+
 from seqvae_tasks.rates import active
 from seqvae_tasks.statistics import (
     accuracy,
@@ -13,7 +15,6 @@ from seqvae_tasks.statistics import (
     r_squared,
     ratio,
 )
-from sklearn.metrics import r2_score
 
 SEEDS = st.integers(0, 2**31 - 1)
 
