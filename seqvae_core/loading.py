@@ -76,9 +76,10 @@ class _Checked(Dataset[dict[str, Tensor]]):
 
 
 def _check_item(item: Any, where: str) -> dict[str, Tensor]:
+    if isinstance(item, tuple) or (isinstance(item, Mapping) and "x" not in item):
+        got = f"a dict with {sorted(item)}" if isinstance(item, Mapping) else "tuple"
+        raise DataError(f"{where}: expected a tensor or a dict with 'x', got {got}")
     item = item if isinstance(item, Mapping) else {"x": item}
-    if "x" not in item:
-        raise DataError(f"{where}: expected a tensor or a dict with 'x', got {sorted(item)}")
     try:
         x = torch.as_tensor(item["x"]).to(torch.get_default_dtype())
     except (TypeError, ValueError, RuntimeError):

@@ -13,13 +13,14 @@ import torch
 
 from seqvae_core import checkpoint, config
 from seqvae_core.components import DataRequest, TaskConfig, TaskResult
+from seqvae_core.devices import make_fabric, threads
 from seqvae_core.errors import CheckpointError, ConfigError
 from seqvae_core.experiment import Experiment
 from seqvae_core.loading import check_splits
 from seqvae_core.model import SeqVAE
 from seqvae_core.plugins import Plugins, did_you_mean
 from seqvae_core.records import Noise, Run, Splits
-from seqvae_core.training import Metrics, Trainer, make_fabric, threads
+from seqvae_core.training import Metrics, Trainer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

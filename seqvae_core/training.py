@@ -1,10 +1,8 @@
 """Training: players that share one forward pass, on Lightning Fabric."""
 
 import math
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seqvae_core.components import Critic
+from seqvae_core.devices import deferred_signals, make_fabric, make_optimizer
 from seqvae_core.errors import TrainingError
 from seqvae_core.experiment import Experiment, TrainConfig
 from seqvae_core.loading import Order, data_shapes, iterate, train_batches
@@ -25,7 +24,7 @@ from seqvae_core.settings import OptimizerConfig
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Player", "Trainer", "make_fabric", "players", "threads"]
+__all__ = ["Player", "Trainer", "players"]
 
 Metrics = dict[str, float]
 
@@ -40,57 +39,6 @@ class Player:
     optimizer: Optimizer
     steps: int = 1
     after: bool = False
-
-
-def make_fabric(
-    *, devices: int = 1, precision: str = "32-true", accelerator: str = "auto"
-) -> "Fabric":
-    """Return Lightning Fabric for some devices: CUDA when there, else the CPU.
-
-    Args:
-        devices: how many processes; under torchrun its own number is taken.
-        precision: "32-true", "bf16-mixed", "64-true", ...
-        accelerator: "auto", "cpu" or "cuda".
-    """
-    import os
-
-    from lightning_fabric import Fabric
-
-    world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    return Fabric(
-        accelerator=accelerator,
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
-    )
-
-
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """Let torch use `count` threads within the block (its own choice if None)."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def make_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Return torch's optimiser of those settings."""
-    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    adaptive = {**common, "betas": config.betas, "eps": config.eps}
-    makers: dict[str, Callable[[], Optimizer]] = {
-        "adam": lambda: torch.optim.Adam(parameters, **adaptive),
-        "adamw": lambda: torch.optim.AdamW(parameters, **adaptive),
-        "sgd": lambda: torch.optim.SGD(parameters, **common, momentum=config.momentum),
-        "rmsprop": lambda: torch.optim.RMSprop(
-            parameters, **common, eps=config.eps, momentum=config.momentum
-        ),
-    }
-    return makers[config.name]()
 
 
 class Trainer:
@@ -247,7 +195,7 @@ class Trainer:
             workers=config.workers,
         )  # fmt: skip
         self.model.train()
-        with _deferred_signals() as asked_to_stop:
+        with deferred_signals() as asked_to_stop:
             while self.step < config.steps and not self._stale():
                 metrics = self.advance([next(loader) for _ in range(config.accumulate)])
                 validated: Metrics = {}
@@ -371,24 +319,3 @@ def _check_finite(metrics: Metrics, step: int) -> None:
     for name in order:
         if not math.isfinite(metrics[name]):
             raise TrainingError(f"'{name}' is {metrics[name]} at step {step}: training stopped")
-
-
-@contextmanager
-def _deferred_signals() -> Iterator[Callable[[], bool]]:
-    """Hold Ctrl-C and SIGTERM until the step is done; a second Ctrl-C is not held."""
-    seen: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-
-    def hold(number: int, frame: Any) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(seen)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

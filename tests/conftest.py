@@ -41,5 +41,4 @@ def plugins():
     """Return the built-in plugins, loaded through their entry points."""
     from seqvae_core import Plugins
 
-    loaded = Plugins.load(strict=True)
-    return loaded
+    return Plugins.load(strict=True)

@@ -9,11 +9,11 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from seqvae_core.components import Estimate, MIEstimator, PairCritic
+from seqvae_core.devices import make_optimizer
 from seqvae_core.errors import ShapeError
 from seqvae_core.functional import full_precision
 from seqvae_core.model import seeded
 from seqvae_core.records import Latent, Noise, Shapes, Variable
-from seqvae_core.training import make_optimizer
 from seqvae_estimators.config import DensityRatio
 from seqvae_estimators.losses import accuracy, logistic_loss, nwj_bound
 from seqvae_estimators.networks import PairNetwork

@@ -131,12 +131,16 @@ def arrange(
     target: Array,  # (R,)
     held_out: Array,  # (R,) bool
     group: Array | None = None,  # (R,)
+    *,
+    most: int | None = None,
+    seed: int = 0,
 ) -> tuple[list[Fold], int]:
     """Share out the rows of one label.
 
     Without groups there is one fold, fitted on what is not held out. With groups there are up to
     5 over all rows, and no group is on both sides of any. Rows without the label or group, and
-    rows whose class is not among those fitted, are in no fold.
+    rows whose class is not among those fitted, are in no fold. Of more than `most` rows that
+    could be fitted a random choice is.
 
     Returns:
         The folds that can be fitted and scored, and how many rows have an unseen class.
@@ -149,6 +153,8 @@ def arrange(
         sides = _group_folds(rows, group, 5)
     folds, unseen = [], 0
     for fit, held in sides:
+        if most is not None and len(fit) > most:
+            fit = np.sort(np.random.default_rng(seed).choice(fit, most, replace=False))
         if not np.issubdtype(target.dtype, np.floating):
             seen = np.isin(target[held], target[fit])
             unseen += int((~seen).sum())

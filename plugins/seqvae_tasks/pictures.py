@@ -89,7 +89,8 @@ def grid(
     become pictures, the first and the last frame and evenly spaced ones between them.
     """
     shape = cells[0][0].shape[1:]
-    picture = figure(1.0 + 2.6 * len(columns), 0.6 + _height(shape) * len(rows))
+    width, height = _size(shape, max(len(cell) for line in cells for cell in line))
+    picture = figure(1.0 + width * len(columns), 0.6 + height * len(rows))
     axes: Any = picture.subplots(len(rows), len(columns), squeeze=False)
     everything = np.concatenate([cell.ravel() for line in cells for cell in line])
     low, high = float(everything.min()), float(everything.max())
@@ -112,8 +113,12 @@ def grid(
     return png(picture)
 
 
-def _height(shape: tuple[int, ...]) -> float:
-    return 1.7 if len(shape) == 1 else 1.5
+def _size(shape: tuple[int, ...], frames: int) -> tuple[float, float]:
+    if len(shape) == 1:
+        return 2.6, 1.7
+    aspect = min(frames, _STRIP) * shape[2] / shape[1]
+    width = min(max(1.5, 0.7 * aspect), 5.0)
+    return width, width / aspect + 0.1
 
 
 def _label(row: str, shape: tuple[int, ...]) -> str:

@@ -12,6 +12,7 @@ from seqvae_core.records import Noise, Splits
 from seqvae_tasks.config import Probe
 from seqvae_tasks.fitting import Probing, arrange, chance
 from seqvae_tasks.representations import Array, Encoded, represent, seed_of
+from seqvae_tasks.statistics import Score
 
 __all__ = ["Source", "frame_sources", "probe", "sequence_sources"]
 
@@ -115,9 +116,8 @@ class _Trial:
         config, encoded, row = self.config, self.encoded, self.row
         target = encoded.frame_labels[self.label] if self.local else encoded.labels[self.label][row]
         group = encoded.labels[config.group][row] if config.group else None
-        folds, unseen = arrange(target, encoded.held_out[row], group)
-        if self.frames:
-            folds = [(_choice(fit, config.frames, self.seed), held) for fit, held in folds]
+        most = config.frames if self.frames else None
+        folds, unseen = arrange(target, encoded.held_out[row], group, most=most, seed=self.seed)
         unit = encoded.units(config.average)[row] if group is None else group
         return Probing(
             target=target, unit=unit, folds=folds, unseen=unseen, tuned=not self.frames,
@@ -131,8 +131,8 @@ class _Trial:
         result.notes.extend(f"{self.label} per {per}: {note}" for note in probing.notes())
         if not probing.applicable:
             return
-        unit = "R²" if probing.continuous else "accuracy in %"
-        table = result.tables.setdefault(f"{self.label}: {unit}", [])
+        measure = "R²" if probing.continuous else "accuracy in %"
+        table = result.tables.setdefault(f"{self.label}: {measure}", [])
         scale, digits = (1.0, 3) if probing.continuous else (100.0, 1)
         early = fits = 0
         for source in self.sources():
@@ -148,18 +148,14 @@ class _Trial:
             note = f"{early} of {fits} fits were stopped before they converged"
             result.notes.append(f"{self.label} per {per}: {note}")
         if not probing.continuous:
-            level = chance(probing.target[probing.scored])
-            suffix = " per frame" if self.frames and not self.local else ""
-            result.metrics[f"{self.label}/chance{suffix}"] = level
-            text = f"{scale * level:.{digits}f}"
-            line = {"representation": "chance", "per": per}
-            table.append(line | {"dimensions": None, "linear": text, "mlp": text})
-
-
-def _choice(rows: Array, count: int, seed: int) -> Array:
-    if len(rows) <= count:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
+            level = Score(chance(probing.target[probing.scored]))
+            name = "chance per frame" if self.frames and not self.local else "chance"
+            result.metrics.update(level.metrics(f"{self.label}/{name}"))
+            text = level.text(scale, digits)
+            table.append(
+                {"representation": "chance", "per": per, "dimensions": None}
+                | dict.fromkeys(("linear", "mlp"), text)
+            )
 
 
 def _method(config: Probe) -> list[str]:

@@ -14,7 +14,8 @@ import sys, torch
 from seqvae_core import Experiment, Noise, Plugins
 from seqvae_core.components import DataRequest
 from seqvae_core.loading import train_batches
-from seqvae_core.training import Trainer, make_fabric
+from seqvae_core.devices import make_fabric
+from seqvae_core.training import Trainer
 from safetensors.torch import save_file
 
 class Table(Noise):

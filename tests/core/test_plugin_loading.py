@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from seqvae_core.config import structure_component
 from seqvae_core.errors import ConfigError, DuplicateComponentError, PluginError
+from seqvae_core.hookspecs import hookimpl
 from seqvae_core.plugins import KINDS, Plugins
 
 SITE = Path(__file__).resolve().parent.parent / "data" / "site"
@@ -270,7 +271,7 @@ def test_one_name_twice_within_a_plugin_is_refused(site):
         __name__ = "twice"
 
         @staticmethod
-        @pluggy.HookimplMarker("seqvae")
+        @hookimpl
         def seqvae_encoders():
             return [toy, type("Other", (toy,), {})]
 
@@ -400,6 +401,40 @@ def test_an_observer_may_take_fewer_arguments_than_its_hook(site):
     plugins = Plugins.load()
     plugins.after_step("a run", {"loss": 2.0})
     assert sys.modules["seqvae_toy"].SEEN == [{"loss": 2.0}]
+
+
+def test_every_observer_gets_its_hooks_arguments():
+    seen = {}
+
+    class Watcher:
+        @hookimpl
+        def seqvae_before_run(self, run):
+            seen["before_run"] = run
+
+        @hookimpl
+        def seqvae_after_step(self, metrics, run):
+            seen["after_step"] = run, metrics
+
+        @hookimpl
+        def seqvae_after_evaluation(self, run, metrics):
+            seen["after_evaluation"] = run, metrics
+
+        @hookimpl
+        def seqvae_after_run(self, error):
+            seen["after_run"] = error
+
+    plugins = Plugins()
+    plugins.register(Watcher(), "watcher")
+    plugins.before_run("run")
+    plugins.after_step("run", {"loss": 1.0})
+    plugins.after_evaluation("run", {"probe": {"accuracy": 0.5}})
+    plugins.after_run("run", error := ValueError())
+    assert seen == {
+        "before_run": "run",
+        "after_step": ("run", {"loss": 1.0}),
+        "after_evaluation": ("run", {"probe": {"accuracy": 0.5}}),
+        "after_run": error,
+    }
 
 
 def test_an_observer_that_fails_is_warned_of_once_and_disturbs_nobody(site):

@@ -142,7 +142,7 @@ def test_the_learning_rate_falls_to_zero_along_a_cosine(trainer):
 
 
 def test_bf16_mixed_keeps_likelihood_and_kl_in_float32(trainer):
-    from seqvae_core.training import make_fabric
+    from seqvae_core.devices import make_fabric
 
     made = trainer(fabric=make_fabric(precision="bf16-mixed"))
     [batch] = batches(made)

@@ -13,13 +13,14 @@ from seqvae_cmi.config import CMI
 from seqvae_cmi.regularizer import CMICritic
 from seqvae_core.components import MIEstimatorConfig
 from seqvae_core.config import plain, structure_component
+from seqvae_core.devices import make_fabric
 from seqvae_core.errors import ConfigError, ShapeError
 from seqvae_core.experiment import Experiment, KLConfig, LatentConfig, ModelConfig, TrainConfig
 from seqvae_core.model import build_model
 from seqvae_core.objective import Objective
 from seqvae_core.records import Batch, Latent, Noise, Output, Shapes, Splits, Variable
 from seqvae_core.settings import OptimizerConfig, Schedule
-from seqvae_core.training import Trainer, make_fabric
+from seqvae_core.training import Trainer
 from seqvae_estimators.config import CriticConfig, DensityRatio
 
 SMALL = CriticConfig(name="conv", width=8)
