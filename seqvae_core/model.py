@@ -19,9 +19,9 @@ __all__ = ["SeqVAE", "as_batch", "build_model", "seeded"]
 
 @contextmanager
 def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Fix torch's global generator within the block, then put it back as it was."""
+    """Fix torch's CPU generator within the block, then put it back as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(Noise(seed).of(purpose).integers(2**31, (1,))))
+        torch.default_generator.manual_seed(int(Noise(seed).of(purpose).integers(2**31, (1,))))
         yield
 
 

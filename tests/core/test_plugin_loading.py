@@ -254,6 +254,14 @@ def test_one_object_from_two_plugins_is_no_conflict(site, tmp_path):
     assert plugins.get("encoder", "gru").__module__ == "seqvae_toy"
 
 
+def test_equal_presets_from_two_plugins_are_no_conflict(site):
+    site("toy")
+    plugins = Plugins.load(strict=True)
+    plugins.register(MODULES["toy"], "other-toy")
+    assert MODULES["toy"].seqvae_presets() is not MODULES["toy"].seqvae_presets()
+    assert plugins.get("preset", "toy-preset") == MODULES["toy"].seqvae_presets()[0]
+
+
 def test_one_module_by_entry_point_and_by_name_is_no_conflict_and_watches_once(site):
     site("toy")
     plugins = Plugins.load(["seqvae_toy"], strict=True)
