@@ -3,7 +3,7 @@ BIN := .venv/bin
 # One thread a process: the models are small, and results are then equal on any machine's load.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test check bench docs clean
 
 install: .venv/.installed
 
@@ -26,6 +26,9 @@ check: install
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -q
+
+docs: install
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf .venv runs .hypothesis .mypy_cache .ruff_cache .pytest_cache

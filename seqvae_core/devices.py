@@ -56,7 +56,7 @@ def threads(count: int | None) -> Iterator[None]:
 def make_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """Return torch's optimiser of those settings."""
     common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    adaptive = {**common, "betas": config.betas, "eps": config.eps}
+    adaptive = {**common, "betas": config.betas, "eps": config.eps, "fused": True}
     makers: dict[str, Callable[[], Optimizer]] = {
         "adam": lambda: torch.optim.Adam(parameters, **adaptive),
         "adamw": lambda: torch.optim.AdamW(parameters, **adaptive),

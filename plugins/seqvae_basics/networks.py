@@ -3,12 +3,13 @@
 from itertools import pairwise
 from math import prod
 
+import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqvae_basics.config import Activation
 from seqvae_basics.distributions import Gaussian, bounded
 from seqvae_core.errors import ConfigError, ShapeError
+from seqvae_core.functional import zero_padding
 from seqvae_core.records import Variable
 
 __all__ = [
@@ -76,22 +77,38 @@ class TemporalConv(nn.Module):
 
 
 class BidirectionalRNN(nn.Module):
-    """A bidirectional recurrent network, (B, T, width) → (B, T, 2·hidden)."""
+    """A bidirectional recurrent network, (B, T, width) → (B, T, 2·hidden), zero outside the mask.
+
+    Each direction is a network over the padded batch, the second over every sequence reversed
+    within its length, so that both meet the padding last. Packed sequences would save the padding's
+    steps, but torch's fast kernels do not take them: they are slower unless most is padding.
+    """
 
     def __init__(self, rnn: str, width: int, hidden: int, layers: int):
         super().__init__()
         kind = {"gru": nn.GRU, "lstm": nn.LSTM}[rnn]
-        self.rnn = kind(width, hidden, layers, batch_first=True, bidirectional=True)
+        widths = [width] + [2 * hidden] * (layers - 1)
+        self.ahead = nn.ModuleList(kind(each, hidden, batch_first=True) for each in widths)
+        self.back = nn.ModuleList(kind(each, hidden, batch_first=True) for each in widths)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return outputs, zero outside the mask; steps of the padding are not computed."""
-        frames = x.shape[1]
-        lengths = mask.sum(1).cpu()
-        if int(lengths.min()) == frames:
-            outputs: Tensor = self.rnn(x)[0]
-            return outputs
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=frames)[0]
+        """Return features of (B, T, width) within the (B, T) mask."""
+        x, rows = zero_padding(x, mask), _reversed_rows(mask)
+        for ahead, back in zip(self.ahead, self.back, strict=True):
+            x = torch.cat([ahead(x)[0], _take(back(_take(x, rows))[0], rows)], 2)
+        return zero_padding(x, mask)
+
+
+def _reversed_rows(mask: Tensor) -> Tensor:
+    """Return the rows of (B·T, ...) that reverse each sequence and leave its padding in place."""
+    step = torch.arange(mask.shape[1], device=mask.device)
+    within = torch.where(mask, mask.sum(1, keepdim=True) - 1 - step, step)
+    start = torch.arange(mask.shape[0], device=mask.device)[:, None] * mask.shape[1]
+    return (start + within).flatten()
+
+
+def _take(x: Tensor, rows: Tensor) -> Tensor:
+    return x.flatten(0, 1).index_select(0, rows).unflatten(0, x.shape[:2])
 
 
 class GaussianHead(nn.Module):

@@ -1,6 +1,5 @@
-"""A plugin in one file, loaded with `-p one_file.py`: a backbone, and an observer."""
+"""A plugin in one file, loaded with `-p one_file.py`: a backbone with differences over time."""
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from seqvae_core.components import Backbone, BackboneConfig
 from seqvae_core.hookspecs import hookimpl
-from seqvae_core.records import Run, Shapes, Variable
+from seqvae_core.records import Shapes, Variable
 
 
 class Deltas(Backbone):
@@ -43,10 +42,3 @@ class DeltasConfig(BackboneConfig):
 def seqvae_backbones() -> list[type[BackboneConfig]]:
     """Return `my-deltas`."""
     return [DeltasConfig]
-
-
-@hookimpl
-def seqvae_after_step(run: Run, metrics: Mapping[str, float]) -> None:
-    """Keep the ELBO of every logged step in `elbo.csv`."""
-    with (run.path / "elbo.csv").open("a") as file:
-        file.write(f"{run.step},{metrics['elbo_per_frame']}\n")
