@@ -16,15 +16,16 @@ PAGE = Path(__file__).parent / "reference" / "components.md"
 
 _HEAD = """# Built-in components
 
-Written by `make docs` from the settings classes. A key without a default is left out by default; of a
-table's default, what the table itself has by default is not repeated. `seqvae components` lists your
-own plugins' components too.
+Written by `make docs` from the settings classes. A key without a default is left out by default.
+Of a table's default only what differs from the table's own defaults is shown. `seqvae components`
+lists the components of your own plugins too.
 """
 
 
 def page(plugins: Plugins) -> str:
     """Return the page of all components that come with seqvae."""
-    parts, nested = [_HEAD], {}
+    parts = [_HEAD]
+    nested: dict[str, type] = {}
     for kind in KINDS:
         parts.append(f"\n## {kind}\n")
         for name, found in plugins.components(kind).items():
@@ -52,10 +53,8 @@ def _docstring(found: type) -> tuple[str, dict[str, str]]:
     for each in reversed(found.__mro__):
         text = each.__dict__.get("__doc__") or ""
         block = re.search(r"Attributes:\n((?:[ ]{8}.*\n?|\n)+)", text)
-        for match in re.finditer(
-            r"^ {8}(\w+): (.*(?:\n {12}.*)*)", block[1] if block else "", re.M
-        ):
-            notes[match[1]] = _cell(" ".join(match[2].split()))
+        lines = re.finditer(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", block[1] if block else "", re.M)
+        notes |= {line[1]: _cell(" ".join(line[2].split())).rstrip(".") for line in lines}
     return (found.__doc__ or "").strip().split("\n")[0], notes
 
 
@@ -78,7 +77,8 @@ def _type(target: Any) -> str:
         return f"list of {_type(get_args(target)[0])}"
     if issubclass(target, Component):
         return f"a component ({target.kind})"
-    return {"Path": "path"}.get(target.__name__, target.__name__)
+    name: str = target.__name__
+    return name.replace("Path", "path")
 
 
 def _default(field: "attrs.Attribute[Any]") -> str:

@@ -1,10 +1,12 @@
 """Runs on disk: safetensors weights beside plain state, renamed into place, never unpickled."""
 
+import hashlib
+import io
 import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from attrs import asdict
-from torch import nn
+from torch import Tensor, nn
 
 from seqvae_core.components import DataRequest
 from seqvae_core.errors import CheckpointError
@@ -33,6 +35,8 @@ __all__ = [
     "load_splits",
     "read_data",
     "read_experiment",
+    "read_json",
+    "remove_partial",
     "restore",
     "save",
     "save_weights",
@@ -53,12 +57,12 @@ def _disk(path: Path) -> Iterator[None]:
         ) from None
 
 
-def write_atomic(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
+def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file under a temporary name and rename it into place.
 
     Args:
         path: the file; its folder is made.
-        content: text, bytes, or a function that writes to the path it is given.
+        content: text, written as UTF-8, or bytes.
 
     Raises:
         CheckpointError: if the disk refuses; the old file is then as it was.
@@ -67,12 +71,7 @@ def write_atomic(path: Path, content: str | bytes | Callable[[Path], None]) -> N
     with _disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if callable(content):
-                content(temporary)
-            elif isinstance(content, bytes):
-                temporary.write_bytes(content)
-            else:
-                temporary.write_text(content, encoding="utf-8")
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -85,15 +84,15 @@ def write_atomic(path: Path, content: str | bytes | Callable[[Path], None]) -> N
 
 def save_weights(path: Path, modules: Mapping[str, nn.Module], about: Mapping[str, Any]) -> None:
     """Write modules to one safetensors file, with `about` as JSON in its header."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as pack
 
     tensors = {
         f"{prefix}.{key}": value.detach().cpu().clone().contiguous()
         for prefix, module in modules.items()
         for key, value in module.state_dict().items()
     }
-    metadata = {"seqvae": json.dumps({"format": FORMAT, **about})}
-    write_atomic(path, lambda temporary: save_file(tensors, str(temporary), metadata=metadata))
+    about = {"format": FORMAT, "digest": _digest_tensors(tensors), **about}
+    write_atomic(path, pack(tensors, metadata={"seqvae": json.dumps(about)}))
 
 
 def load_weights(path: Path, modules: Mapping[str, nn.Module]) -> dict[str, Any]:
@@ -102,15 +101,16 @@ def load_weights(path: Path, modules: Mapping[str, nn.Module]) -> dict[str, Any]
     Raises:
         CheckpointError: if it is missing, damaged, of another format, or of another model.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            about: dict[str, Any] = json.loads((file.metadata() or {}).get("seqvae", "{}"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read weights {path}: {error}") from None
-    _check_format(path, about.get("format"))
+    with _reading(path), safe_open(str(path), framework="pt") as file:
+        about: dict[str, Any] = json.loads((file.metadata() or {}).get("seqvae", "{}"))
+        if (found := about.get("format")) != FORMAT:
+            raise CheckpointError(
+                f"{path} has checkpoint format {found}, this version of seqvae reads {FORMAT}"
+            )
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        _check_digest(path, _digest_tensors(tensors), about.get("digest"))
     for prefix, module in modules.items():
         wanted = module.state_dict()
         start = f"{prefix}."
@@ -126,11 +126,34 @@ def load_weights(path: Path, modules: Mapping[str, nn.Module]) -> dict[str, Any]
     return about
 
 
-def _check_format(path: Path, found: Any) -> None:
-    if found != FORMAT:
-        raise CheckpointError(
-            f"{path} has checkpoint format {found}, this version of seqvae reads {FORMAT}"
-        )
+def _digest(*parts: bytes) -> str:
+    """Return a checksum: it finds damage, and is no signature."""
+    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
+
+
+def _digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    return _digest(*(
+        part
+        for name, value in sorted(tensors.items())
+        for part in (f"{name} {value.dtype} {tuple(value.shape)}".encode(),
+                     value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    ))  # fmt: skip
+
+
+def _check_digest(path: Path, found: str, expected: Any) -> None:
+    if found != expected:
+        raise CheckpointError(f"{path} is damaged: its content is not what was written")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged file makes its reader raise anything
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise CheckpointError(f"cannot read {path}: {reason}") from None
 
 
 # Checkpoints -------------------------------------------------------------------------------------
@@ -155,11 +178,14 @@ def save(folder: Path, trainer: "Trainer", experiment: str) -> Path:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         fabric.barrier()
-        torch.save(_rank_state(trainer), partial / f"rank-{fabric.global_rank}.pt")
+        _write_state(partial / f"rank-{fabric.global_rank}.pt", _rank_state(trainer))
+        fabric.barrier()
         if fabric.is_global_zero:
+            state = {"world": fabric.world_size, **trainer.state_dict()}
+            _write_state(partial / "state.pt", state)
+            files = {path.name: _digest(path.read_bytes()) for path in partial.glob("*.pt")}
+            write_atomic(partial / "digests.json", json.dumps(files))
             save_weights(partial / "weights.safetensors", modules, {"step": trainer.step})
-            state = {"format": FORMAT, "world": fabric.world_size, **trainer.state_dict()}
-            torch.save(state, partial / "state.pt")
             write_atomic(partial / "experiment.toml", experiment)
         fabric.barrier()
         if fabric.is_global_zero:
@@ -178,27 +204,33 @@ def restore(path: Path, trainer: "Trainer") -> None:
     Raises:
         CheckpointError: if it is damaged, of another format, or of another number of ranks.
     """
-    state = _read_state(path / "state.pt")
-    _check_format(path, state.get("format"))
+    modules = {"model": trainer.model, "objective": trainer.objective}
+    load_weights(path / "weights.safetensors", modules)
+    files = read_json(path / "digests.json")
+    state = _read_state(path / "state.pt", files)
     if state["world"] != trainer.fabric.world_size:
         raise CheckpointError(
             f"{path} was written by {state['world']} devices, not {trainer.fabric.world_size}"
         )
-    load_weights(
-        path / "weights.safetensors", {"model": trainer.model, "objective": trainer.objective}
-    )
     trainer.load_state_dict(state)
-    rank = _read_state(path / f"rank-{trainer.fabric.global_rank}.pt")
+    rank = _read_state(path / f"rank-{trainer.fabric.global_rank}.pt", files)
     trainer.noise.load_state_dict(rank["noise"])
     _set_generators(rank)
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"cannot read checkpoint {path}: {reason}") from None
+def _write_state(path: Path, state: Mapping[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def _read_state(path: Path, files: Mapping[str, str]) -> dict[str, Any]:
+    with _reading(path):
+        content = path.read_bytes()
+        _check_digest(path, _digest(content), files.get(path.name))
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
     return state
 
 
@@ -224,6 +256,15 @@ def _set_generators(state: Mapping[str, Any]) -> None:
 
 def _steps(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
+
+
+def remove_partial(run: Path) -> None:
+    """Remove what a process that was killed while it wrote has left under temporary names."""
+    for path in list(run.rglob(".*.tmp")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def latest(run: Path) -> Path | None:
@@ -253,9 +294,20 @@ def read_experiment(run: Path, plugins: Plugins, overrides: Iterable[str] = ()) 
 
 def read_plugins(run: Path) -> list[dict[str, Any]]:
     """Return the plugins that a run recorded."""
-    path = run / "plugins.json"
-    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+    found: list[dict[str, Any]] = read_json(run / "plugins.json", missing=[])
     return found
+
+
+def read_json(path: Path, *, missing: Any = None) -> Any:
+    """Return what a JSON file of a run holds, or `missing` if that is given and there is no file.
+
+    Raises:
+        CheckpointError: if it cannot be read.
+    """
+    if missing is not None and not path.is_file():
+        return missing
+    with _reading(path):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_data(run: Path, shapes: Shapes, splits: Splits) -> None:
@@ -272,11 +324,10 @@ def write_data(run: Path, shapes: Shapes, splits: Splits) -> None:
 
 
 def read_data(run: Path) -> dict[str, Any]:
-    """Return `data.json`; raise `CheckpointError` if it is not there."""
-    try:
-        found: dict[str, Any] = json.loads((run / "data.json").read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {run / 'data.json'}: {error}") from None
+    """Return `data.json`; raise `CheckpointError` if it is not there or not whole."""
+    found: dict[str, Any] = read_json(run / "data.json")
+    if lacking := {"fitted", "frame", "labels"}.difference(found):
+        raise CheckpointError(f"{run / 'data.json'} lacks {', '.join(sorted(lacking))}")
     return found
 
 
@@ -299,9 +350,9 @@ def load(run: str | Path, plugins: Plugins | None = None) -> SeqVAE:
     }
     shapes = Shapes(frame=tuple(about["frame"]), labels=labels)
     model = build_model(experiment.model, shapes, experiment.seed)
-    best, newest = run / "best", latest(run)
-    folder = best if best.is_dir() or newest is None else newest
-    load_weights(folder / "weights.safetensors", {"model": model})
+    best, newest = run / "best" / "weights.safetensors", latest(run)
+    path = best if best.is_file() or newest is None else newest / best.name
+    load_weights(path, {"model": model})
     return model.eval()
 
 
@@ -324,7 +375,8 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, start_step: int = 0):
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= start_step]
+        with _reading(path):
+            kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= start_step]
         write_atomic(path, "".join(f"{line}\n" for line in kept))
         self.path = path
         self._file = path.open("a", encoding="utf-8")
@@ -337,7 +389,8 @@ class MetricsLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with _disk(self.path):  # what could not be written is tried again
+            self._file.close()
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -217,14 +217,18 @@ def _progress(steps: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
         progress.TextColumn("{task.description}"), progress.TimeRemainingColumn(compact=True),
         progress.TextColumn("left"), console=_console(stderr=True),
     )  # fmt: skip
-    task = bar.add_task("", total=steps, start=True)
+    task = bar.add_task("", total=steps)
 
     def watch(step: int, metrics: dict[str, float]) -> None:
+        bar.start()  # not before: data that cannot be read shall leave one line, their error
         text = f"{metrics['loss_per_frame']:.3f} nats/frame"
         bar.update(task, completed=step, description=text)
 
-    with bar:
+    try:
         yield watch
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _conclude(run: "Run") -> None:
@@ -234,12 +238,12 @@ def _conclude(run: "Run") -> None:
 
 
 def _print_tables(run: Path, tasks: list[str]) -> None:
+    """Print each task's first table; the others, and the notes, are in the report."""
     for task in tasks:
         stored = json.loads((run / "evaluation" / f"{task}.json").read_text())
-        for title, rows in stored["tables"].items():
-            _print_rows(rows, False, title=f"{task}: {title}")
-        for note in stored["notes"]:
-            click.echo(f"{task}: {note}")
+        for title, rows in list(stored["tables"].items())[:1]:
+            name = task if title.startswith(task) else f"{task}: {title}"
+            _print_rows(rows, False, title=name)
 
 
 def _print_report(run: Path) -> None:
@@ -266,29 +270,38 @@ def _print_rows(rows: list[dict[str, Any]], as_json: bool, title: str | None = N
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for column in columns:
-        numeric = all(isinstance(row.get(column, 0.0), (int, float)) for row in rows)
+        numeric = all(isinstance(row.get(column), (int, float, type(None))) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(column, "")) for column in columns))
+        table.add_row(*(_cell(row.get(column)) for column in columns))
     _console().print(table)
 
 
 def _cell(value: Any) -> str:
     from rich.markup import escape
 
+    if value is None:
+        return ""
     return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+
+
+def _line(message: object) -> str:
+    return " ".join(str(message).split())
 
 
 def main() -> None:
     """Run the command line: exit 0, 2 for a user's error, 130 on Ctrl-C."""
-    warnings.showwarning = lambda message, *_: click.echo(f"warning: {message}", err=True)
+    warnings.showwarning = lambda message, *_: click.echo(f"warning: {_line(message)}", err=True)
     try:
         code = cli.main(standalone_mode=False)
     except SeqVAEError as error:
         click.echo(str(error), err=True)
         code = 2
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        code = 2
+    except click.ClickException as error:
+        click.echo(_line(error.format_message()), err=True)
         code = 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)

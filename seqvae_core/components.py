@@ -315,7 +315,7 @@ class TaskResult:
 
     Attributes:
         metrics: numbers by name, for `evaluation.json`.
-        tables: by title, a list of rows; a row maps column to text or number.
+        tables: by title, a list of rows; a row maps column to text, a number, or None.
         figures: PNG bytes by title.
         sounds: WAV bytes by title.
         notes: sentences that a reader needs beside the numbers.

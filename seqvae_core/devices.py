@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from seqvae_core.errors import ConfigError
 from seqvae_core.settings import OptimizerConfig
 
 if TYPE_CHECKING:
@@ -28,18 +29,25 @@ def make_fabric(
         devices: how many processes; under torchrun its own number is taken.
         precision: "32-true", "bf16-mixed", "64-true", ...
         accelerator: "auto", "cpu" or "cuda".
+
+    Raises:
+        ConfigError: if Fabric does not know them, or has no such devices.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    return Fabric(
-        accelerator=accelerator,
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
-    )
+    try:
+        return Fabric(
+            accelerator=accelerator,
+            devices=world,
+            strategy="ddp" if world > 1 else "auto",
+            precision=precision,  # type: ignore[arg-type]
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(" ".join(str(error).split())) from None
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def masked_sum(
 ) -> Tensor:  # (B,)
     """Sum over time and event dimensions where the mask is True."""
     # Frames are summed before the padding is dropped: the mask then costs next to nothing.
-    return zero_padding(value.reshape(*mask.shape, -1).sum(2), mask).sum(1)
+    return zero_padding(value[..., None].flatten(2).sum(2), mask).sum(1)
 
 
 def masked_mean(

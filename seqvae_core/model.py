@@ -102,8 +102,9 @@ class SeqVAE(nn.Module):
                 f"expected frames of shape {tuple(self.shapes.frame)}, "
                 f"got {tuple(batch.x.shape[2:])}"
             )
-        batch = batch.zeroed()
-        x = zero_padding(self.likelihood.support(batch.x, noise.of("support")), batch.mask)
+        batch = evolve(batch, x=batch.x.to(self.dtype)).zeroed()
+        x = self.likelihood.support(batch.x, noise.of("support"))
+        x = x if x is batch.x else zero_padding(x, batch.mask)
         latents = self._infer(x, batch.mask, noise, deterministic)
         samples = {name: latent.sample for name, latent in latents.items()}
         decoded, features = self._decode(samples, batch.mask, x)
@@ -252,6 +253,11 @@ class SeqVAE(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the parameters, which frames are brought to."""
+        return next(self.parameters()).dtype
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

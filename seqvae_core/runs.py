@@ -104,6 +104,8 @@ def resume(
     _warn_of_versions(path, plugins)
     fabric = make_fabric(devices=devices, precision=precision, accelerator=accelerator)
     fabric.launch()
+    if fabric.is_global_zero:
+        checkpoint.remove_partial(path)
     fitted = checkpoint.read_data(path)["fitted"] if start else None
     request = DataRequest(seed=experiment.seed, fitted=fitted)
     splits = check_splits(experiment.data.build(request))
@@ -215,17 +217,22 @@ def evaluate(
 
 
 def report(run: str | Path, *, plugins: Plugins | None = None) -> None:
-    """Let the observers write the stored evaluation's report anew."""
+    """Let the observers write the stored evaluation's report anew.
+
+    Raises:
+        CheckpointError: if it is no run, or a file of it cannot be read.
+        PluginError: if an observer fails.
+    """
     plugins = plugins or Plugins.load()
     path = Path(run).absolute()
     experiment = checkpoint.read_experiment(path, plugins)
-    plugins.after_evaluation(Run(path=path, experiment=experiment), read_evaluation(path))
+    stored = Run(path=path, experiment=experiment)
+    plugins.after_evaluation(stored, read_evaluation(path), strict=True)
 
 
 def read_evaluation(run: Path) -> Evaluation:
     """Return `evaluation.json`, empty if there is none yet."""
-    path = run / "evaluation.json"
-    found: Evaluation = json.loads(path.read_text()) if path.is_file() else {}
+    found: Evaluation = checkpoint.read_json(run / "evaluation.json", missing={})
     return found
 
 

@@ -108,7 +108,7 @@ def _reversed_rows(mask: Tensor) -> Tensor:
 
 
 def _take(x: Tensor, rows: Tensor) -> Tensor:
-    return x.flatten(0, 1).index_select(0, rows).unflatten(0, x.shape[:2])
+    return x.flatten(0, 1).index_select(0, rows).reshape(x.shape)
 
 
 class GaussianHead(nn.Module):

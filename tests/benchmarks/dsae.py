@@ -94,9 +94,9 @@ class Reference(nn.Module):
         s_mean, s_logvar = self.s(self.local_rnn(x, lengths)).chunk(2, -1)
         s = s_mean + torch.exp(0.5 * s_logvar) * torch.randn_like(s_mean)
         start = self.start.expand(BATCH, 1, DIM)
-        p_mean, p_logvar = self.prior(
-            self.prior_rnn(torch.cat([start, s[:, :-1]], 1))[0]
-        ).chunk(2, -1)
+        p_mean, p_logvar = self.prior(self.prior_rnn(torch.cat([start, s[:, :-1]], 1))[0]).chunk(
+            2, -1
+        )
         mean = self.decoder(torch.cat([z[:, None].expand(-1, FRAMES, -1), s], 2))
         nll = F.gaussian_nll_loss(mean, x, self.logvar.exp().expand_as(x), reduction="none")
         nll = ((nll + 0.5 * math.log(2 * math.pi)) * real).sum((1, 2))

@@ -37,6 +37,11 @@ def blocks(language, page=None):
     ]
 
 
+def prose(page):
+    """Return a page without its blocks."""
+    return _BLOCK.sub("", page.read_text())
+
+
 def sections(page, level):
     """Return the text under each heading of a level, by heading."""
     mark = "#" * level
