@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,7 +236,7 @@ def read_evaluation(run: Path) -> Evaluation:
     return found
 
 
-def _evaluate(run: Run, tasks: Iterable[TaskConfig], plugins: Plugins) -> Evaluation:
+def _evaluate(run: Run, tasks: Sequence[TaskConfig], plugins: Plugins) -> Evaluation:
     metrics = read_evaluation(run.path)
     for task in tasks:
         result = _result(task, run)
@@ -244,7 +244,7 @@ def _evaluate(run: Run, tasks: Iterable[TaskConfig], plugins: Plugins) -> Evalua
         _write_result(run.path / "evaluation", _label(task), result)
     _write_json(run.path / "evaluation.json", metrics)
     plugins.after_evaluation(run, metrics)
-    return metrics
+    return {_label(task): metrics[_label(task)] for task in tasks}
 
 
 def _result(task: TaskConfig, run: Run) -> TaskResult:
@@ -266,7 +266,10 @@ def _task(name: str, experiment: Experiment, plugins: Plugins) -> TaskConfig:
     known = [*own, *plugins.components("task")]
     if name not in known:
         raise ConfigError(f"unknown task '{name}'{did_you_mean(name, known)}")
-    task: TaskConfig = config.structure_component("task", name, plugins)
+    try:
+        task: TaskConfig = config.structure_component("task", name, plugins)
+    except ConfigError as error:
+        raise ConfigError(f"task '{name}' is not the run's, and has no defaults: {error}") from None
     return task
 
 

@@ -1,10 +1,14 @@
 """A tiny experiment on generated sequences, as a user would write it, and ways to run it."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -77,3 +81,27 @@ def steps_of(folder: Path) -> list[int]:
     """Return the steps in `metrics.jsonl`, in order."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line)["step"] for line in lines]
+
+
+def call(*arguments: object, code: int = 0):
+    """Run the command line within this process, and check its exit code."""
+    from seqvae_core.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    argv, sys.argv = sys.argv, ["seqvae", *map(str, arguments)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
+            main()
+    except SystemExit as end:
+        assert (end.code or 0) == code, f"exit {end.code}\n{out.getvalue()}\n{err.getvalue()}"
+    finally:
+        sys.argv = argv
+    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder, by its path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*")) if path.is_file()
+    }  # fmt: skip

@@ -29,7 +29,7 @@ __all__ = ["batches", "components", "schedules", "seeds"]
 C = TypeVar("C")
 Strategy = st.SearchStrategy[Any]
 
-_NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
+_NAMES = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=6)
 _SCALARS: dict[Any, Strategy] = {
     bool: st.booleans(),
     int: st.integers(0, 40),
@@ -91,7 +91,11 @@ def components(draw: st.DrawFn, cls: type[C], plugins: Plugins | None = None) ->
         plugins: where components for slots come from; without them a slot stays as it is.
     """
     fields = {a.alias: a for a in attrs.fields(attrs.resolve_types(cls)) if a.init}  # type: ignore
-    known = {key: strategy for key, a in fields.items() if (strategy := _values(a.type, plugins))}
+    known = {}
+    for key, attribute in fields.items():
+        strategy = _values(attribute.type, plugins)
+        if strategy is not None:
+            known[key] = strategy
     required = [key for key, a in fields.items() if a.default is attrs.NOTHING]
     if unknown := sorted(set(required) - set(known)):
         raise TypeError(f"cannot draw {', '.join(unknown)} of {cls.__name__} without plugins")

@@ -36,10 +36,10 @@ def plugins_with(*items: Any, base: Plugins | None = None) -> Plugins:
             provided.setdefault(item.kind, []).append(item)
         elif isinstance(item, Preset):
             provided.setdefault("preset", []).append(item)
-        elif inspect.isclass(item):
-            raise TypeError(f"expected a component class, a preset or a module, got {item!r}")
-        else:
+        elif any(hasattr(each, "seqvae_impl") for _, each in inspect.getmembers(item)):
             plugins.register(item)
+        else:
+            raise TypeError(f"expected a component class, a preset or hooks, got {item!r}")
     if provided:
         plugins.register(_module(provided))
     return plugins
