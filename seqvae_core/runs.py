@@ -67,12 +67,7 @@ def train(
         _check_free(path, force)
     fabric.launch()
     splits = check_splits(experiment.data.build(DataRequest(seed=experiment.seed)))
-    if fabric.is_global_zero:
-        _empty(path)
-        checkpoint.write_atomic(path / "experiment.toml", experiment.to_toml())
-        _write_json(path / "plugins.json", [plugin.describe() for plugin in plugins.all])
-        _write_json(path / "environment.json", _environment(fabric))
-    return _run(experiment, path, splits, fabric, plugins, watch, start=None)
+    return _run(experiment, path, splits, fabric, plugins, watch, start=None, fresh=True)
 
 
 def resume(
@@ -114,11 +109,13 @@ def resume(
 
 def _run(
     experiment: Experiment, path: Path, splits: Splits, fabric: "Fabric", plugins: Plugins,
-    watch: Watch, *, start: Path | None,
+    watch: Watch, *, start: Path | None, fresh: bool = False,
 ) -> Run:  # fmt: skip
     with threads(experiment.train.threads), torch.random.fork_rng():
         torch.manual_seed(experiment.seed + fabric.global_rank)
         trainer = Trainer(experiment, splits, fabric=fabric)
+        if fresh and fabric.is_global_zero:  # not before all that can be refused was built
+            _begin(path, experiment, plugins, fabric)
         if start is not None:
             checkpoint.restore(start, trainer)
         run = Run(
@@ -303,13 +300,16 @@ def _check_free(path: Path, force: bool) -> None:
             raise ConfigError(f"{path} is not empty and holds no run: not deleted")
 
 
-def _empty(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
+def _begin(path: Path, experiment: Experiment, plugins: Plugins, fabric: "Fabric") -> None:
     try:
+        if path.is_dir():
+            shutil.rmtree(path)
         path.mkdir(parents=True)
     except OSError as error:
         raise CheckpointError(f"cannot make {path}: {error.strerror}") from None
+    checkpoint.write_atomic(path / "experiment.toml", experiment.to_toml())
+    _write_json(path / "plugins.json", [plugin.describe() for plugin in plugins.all])
+    _write_json(path / "environment.json", _environment(fabric))
 
 
 def _write_json(path: Path, content: Any) -> None:

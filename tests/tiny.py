@@ -89,13 +89,15 @@ def call(*arguments: object, code: int = 0):
 
     out, err = io.StringIO(), io.StringIO()
     argv, sys.argv = sys.argv, ["seqvae", *map(str, arguments)]
+    got = 0
     try:
         with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
             main()
     except SystemExit as end:
-        assert (end.code or 0) == code, f"exit {end.code}\n{out.getvalue()}\n{err.getvalue()}"
+        got = end.code or 0
     finally:
         sys.argv = argv
+    assert got == code, f"exit {got}\n{out.getvalue()}\n{err.getvalue()}"
     return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
 
 

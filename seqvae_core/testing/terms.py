@@ -1,10 +1,11 @@
 """What a term of the loss must hold, and its critic: (B,) nats, by its own player."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from attrs import evolve, frozen
+from attrs import evolve
 from torch import Tensor, nn
 
 from seqvae_core.components import Critic, Regularizer, RegularizerConfig
@@ -12,7 +13,7 @@ from seqvae_core.experiment import KLConfig
 from seqvae_core.model import SeqVAE
 from seqvae_core.objective import Objective
 from seqvae_core.records import Batch, Latent, Noise, Output, Shapes
-from seqvae_core.testing.claims import Subject, identical, require, shaped
+from seqvae_core.testing.claims import Subject, finite, identical, require, shaped
 from seqvae_core.testing.parts import Part, check_part
 from seqvae_core.testing.small import latents_proper, small_model
 from seqvae_core.testing.standins import Gaussian
@@ -49,7 +50,7 @@ def check_regularizer(subject: Subject, shapes: Shapes) -> None:
         unknown = set(term.kl_coefficients) - set(latents_proper(hosted))
         require(not unknown, f"got {', '.join(sorted(unknown))}")
     check_part(evolve(part, trained=False))
-    _gradients(subject, _Host(model, part))
+    _gradients(subject, model, part)
     _weight_zero(subject, config, model, part)
     if critic is not None:
         _critic(subject, model, part)
@@ -81,32 +82,33 @@ def _aligned(mask: Tensor, value: Tensor) -> Tensor:
     return mask.reshape(*mask.shape, *[1] * (value.ndim - 2))
 
 
-@frozen(eq=False)
-class _Host:
-    model: SeqVAE
-    part: Part
-
-
-def _gradients(subject: Subject, host: _Host) -> None:
+def _gradients(subject: Subject, model: SeqVAE, part: Part) -> None:
     """Check what the term's gradient reaches, and which noise it draws from."""
-    model, part = host.model, host.part
     term: Any = part.module()
     with subject.must("hand a gradient to the model, and leave all parameters as they are"):
         before = _copied(model, term)
         noise = Noise(0)
         out = spilled(model, part.batch(), noise).term(LABEL)
         drawn = noise.state_dict()
-        value = term(out).mean()
-        require(value.requires_grad, "got a term without a graph")
-        wanted = [p for p in model.parameters() if p.requires_grad]
-        found = torch.autograd.grad(value, wanted, allow_unused=True)
-        require(any(g is not None and bool(g.any()) for g in found), "got none")
-        bad = sum(int((~torch.isfinite(g)).sum()) for g in found if g is not None)
-        require(bad == 0, f"got {bad} numbers of it NaN or infinite")
+        found = _gradient(model, term(out))
+        require(any(bool(gradient.any()) for gradient in found.values()), "got none")
+        finite(found)
         identical(_copied(model, term), before)
+    with subject.must("not let what stands in the padding into its gradient, bit for bit"):
+        junk = spilled(model, part.batch(padding=math.nan), Noise(0)).term(LABEL)
+        identical(_gradient(model, part.module()(junk)), found)
     with subject.must("draw from its own streams of noise (out.noise, out.once)"):
         foreign = _foreign(drawn, noise.state_dict(), LABEL)
         require(not foreign, f"it drew from {', '.join(foreign)}")
+
+
+def _gradient(model: SeqVAE, value: Tensor) -> Values:
+    """Return the model's gradient of the term's mean, by parameter."""
+    require(value.requires_grad, "got a term without a graph")
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(value.mean(), list(named.values()), allow_unused=True)
+    pairs = zip(named, found, strict=True)
+    return {f"the gradient of '{name}'": g for name, g in pairs if g is not None}
 
 
 def _copied(*modules: nn.Module) -> Values:

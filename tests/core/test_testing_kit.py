@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 from attrs import field, frozen, validators
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import seqvae_basics
@@ -235,12 +235,12 @@ def test_drawn_components_obey_their_validators_and_come_back_from_plain_data(co
 def test_drawn_components_reach_every_field_and_fill_slots_from_plugins():
     drawn = []
 
+    @settings(max_examples=100)
     @given(components(Many, BUILT_IN))
     def collect(config):
         drawn.append(config)
 
-    for _ in range(4):
-        collect()
+    collect()
     default = Many(hidden=1)
     for attribute in attrs.fields(Many):
         values = {getattr(config, attribute.name) for config in drawn}

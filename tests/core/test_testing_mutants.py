@@ -297,10 +297,33 @@ class Coupled(Plain):
         return value.mean().expand_as(value)
 
 
+@broken(Term, "permute its rows with those of the batch")
+class RowByRow(Plain):
+    def forward(self, out):
+        value = super().forward(out)
+        return value * torch.arange(len(value))
+
+
+@broken(Term, "return the same twice from the same noise")
+class OwnGenerator(Plain):
+    def forward(self, out):
+        return super().forward(out) * np.random.default_rng().random()
+
+
 @broken(Term, "not see what stands in the padding")
 class UnmaskedKL(Plain):
     def forward(self, out):
         return out.latents["s"].elementwise_kl().sum((1, 2))
+
+
+@broken(Term, "what stands in the padding into its gradient.*differs by nan")
+class TooLate(Plain):
+    def forward(self, out):
+        s = out.latents["s"]
+        spread = (s.posterior.logvar - s.posterior.logvar[:, :1]).sum(2) * out.latents["z"].mean[
+            :, :1
+        ]
+        return torch.where(s.mask, spread, 0.0).sum(1)
 
 
 @broken(Term, "hand a gradient to the model.*got a term without a graph")
@@ -372,6 +395,21 @@ class Leaking(Plain):
     def __init__(self):
         super().__init__()
         self.critic = self.Live()
+
+
+@frozen(kw_only=True)
+class NeverZero(RegularizerConfig):
+    """A weight that cannot be switched off."""
+
+    name: ClassVar[str] = "never-zero"
+    weight: float = attrs.field(default=1.0, validator=attrs.validators.gt(0.0))
+
+    def build(self, shapes):
+        return Plain()
+
+
+claim = "change no gradient of the model at weight 0: it raised ValueError: .*'weight' must be > 0"
+BROKEN += [pytest.param(NeverZero, claim, id="never-zero")]
 
 
 # Estimators --------------------------------------------------------------------------------------
