@@ -34,7 +34,8 @@ _SCALARS: dict[Any, Strategy] = {
     bool: st.booleans(),
     int: st.integers(0, 40),
     float: st.floats(0.0, 1.0) | st.floats(1e-4, 1e3) | st.floats(-100.0, 0.0),
-    str: _NAMES,
+    str: _NAMES
+    | st.sampled_from(["", " ", "γ = 1", 'say "x"', "a\\b", "line\nline", "[z]", "true"]),
     Path: _NAMES.map(lambda name: Path("/data", name)),
 }
 

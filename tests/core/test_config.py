@@ -19,6 +19,7 @@ from seqvae_core.errors import ConfigError
 from seqvae_core.experiment import Experiment
 from seqvae_core.plugins import KINDS, Plugins
 from seqvae_core.sources import read
+from seqvae_core.testing.strategies import components
 
 TOYS = Plugins()
 TOYS.register(toy_parts, "toy")
@@ -273,14 +274,14 @@ def test_an_experiment_of_built_in_parts_survives_toml(made):
 @pytest.mark.parametrize("found", BUILT_IN_CLASSES, ids=lambda found: found.name)
 @given(data=st.data())
 def test_every_registered_component_survives_plain_data(found, data):
-    made = data.draw(strategies.settings_of(found, BUILT_IN))
+    made = data.draw(components(found, BUILT_IN))
     same(made, config.structure_component(found.kind, config.plain(made), BUILT_IN))
 
 
 @pytest.mark.parametrize("found", BUILT_IN_CLASSES, ids=lambda found: found.name)
 @given(data=st.data())
 def test_every_registered_component_is_frozen(found, data):
-    made = data.draw(strategies.settings_of(found, BUILT_IN))
+    made = data.draw(components(found, BUILT_IN))
     for key in [*config.plain(made), "new"]:
         with pytest.raises((FrozenInstanceError, AttributeError)):
             setattr(made, key, 1)

@@ -7,13 +7,14 @@ import pytest
 import torch
 from attrs import evolve
 from hypothesis import given
-from strategies import normal, seeds, settings_of
+from strategies import normal, seeds
 
 from seqvae_basics import config
 from seqvae_core.config import plain, structure_component
 from seqvae_core.errors import ConfigError, DataError, ShapeError
 from seqvae_core.plugins import KINDS
 from seqvae_core.records import Noise, Shapes, Variable
+from seqvae_core.testing.strategies import components
 
 Z = Variable(name="z", scope="global", shape=(3,))
 S = Variable(name="s", scope="local", shape=(2,))
@@ -36,7 +37,7 @@ def test_every_class_is_provided_under_its_kind(basics):
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_settings_survive_plain_data_pickle_and_hash(basics, kind):
-    @given(settings_of(kind, basics))
+    @given(components(kind, basics))
     def check(made):
         assert structure_component(kind.kind, plain(made), basics) == made
         assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
