@@ -1,24 +1,30 @@
-"""Runs on disk: safetensors weights beside plain state, renamed into place, never unpickled."""
+"""Checkpoints: safetensors weights beside plain state that is never unpickled."""
 
-import hashlib
 import io
 import json
-import os
 import random
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from attrs import asdict
-from torch import Tensor, nn
 
 from seqvae_core.components import DataRequest
 from seqvae_core.errors import CheckpointError
 from seqvae_core.experiment import Experiment
+from seqvae_core.files import (
+    check_digest,
+    digest,
+    load_weights,
+    read_json,
+    reading,
+    save_weights,
+    write_atomic,
+    writing,
+)
 from seqvae_core.loading import check_splits
 from seqvae_core.model import SeqVAE, build_model
 from seqvae_core.plugins import Plugins
@@ -28,133 +34,17 @@ if TYPE_CHECKING:
     from seqvae_core.training import Trainer
 
 __all__ = [
-    "FORMAT",
     "MetricsLog",
     "latest",
     "load",
     "load_splits",
     "read_data",
     "read_experiment",
-    "read_json",
     "remove_partial",
     "restore",
     "save",
-    "save_weights",
-    "write_atomic",
     "write_data",
 ]
-
-FORMAT = 1
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; what was written before is kept"
-        ) from None
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file under a temporary name and rename it into place.
-
-    Args:
-        path: the file; its folder is made.
-        content: text, written as UTF-8, or bytes.
-
-    Raises:
-        CheckpointError: if the disk refuses; the old file is then as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-# Weights -----------------------------------------------------------------------------------------
-
-
-def save_weights(path: Path, modules: Mapping[str, nn.Module], about: Mapping[str, Any]) -> None:
-    """Write modules to one safetensors file, with `about` as JSON in its header."""
-    from safetensors.torch import save as pack
-
-    tensors = {
-        f"{prefix}.{key}": value.detach().cpu().clone().contiguous()
-        for prefix, module in modules.items()
-        for key, value in module.state_dict().items()
-    }
-    about = {"format": FORMAT, "digest": _digest_tensors(tensors), **about}
-    write_atomic(path, pack(tensors, metadata={"seqvae": json.dumps(about)}))
-
-
-def load_weights(path: Path, modules: Mapping[str, nn.Module]) -> dict[str, Any]:
-    """Fill modules from a file of `save_weights` and return what it says about itself.
-
-    Raises:
-        CheckpointError: if it is missing, damaged, of another format, or of another model.
-    """
-    from safetensors import safe_open
-
-    with _reading(path), safe_open(str(path), framework="pt") as file:
-        about: dict[str, Any] = json.loads((file.metadata() or {}).get("seqvae", "{}"))
-        if (found := about.get("format")) != FORMAT:
-            raise CheckpointError(
-                f"{path} has checkpoint format {found}, this version of seqvae reads {FORMAT}"
-            )
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        _check_digest(path, _digest_tensors(tensors), about.get("digest"))
-    for prefix, module in modules.items():
-        wanted = module.state_dict()
-        start = f"{prefix}."
-        found = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-        wrong = wanted.keys() ^ found.keys()
-        wrong |= {k for k in wanted.keys() & found.keys() if wanted[k].shape != found[k].shape}
-        if wrong:
-            raise CheckpointError(
-                f"weights {path} do not fit the experiment's {prefix}: {len(wrong)} tensors "
-                f"differ, {min(wrong)} among them"
-            )
-        module.load_state_dict(found)
-    return about
-
-
-def _digest(*parts: bytes) -> str:
-    """Return a checksum: it finds damage, and is no signature."""
-    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
-
-
-def _digest_tensors(tensors: Mapping[str, Tensor]) -> str:
-    return _digest(*(
-        part
-        for name, value in sorted(tensors.items())
-        for part in (f"{name} {value.dtype} {tuple(value.shape)}".encode(),
-                     value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    ))  # fmt: skip
-
-
-def _check_digest(path: Path, found: str, expected: Any) -> None:
-    if found != expected:
-        raise CheckpointError(f"{path} is damaged: its content is not what was written")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except Exception as error:  # a damaged file makes its reader raise anything
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise CheckpointError(f"cannot read {path}: {reason}") from None
-
 
 # Checkpoints -------------------------------------------------------------------------------------
 
@@ -173,7 +63,7 @@ def save(folder: Path, trainer: "Trainer", experiment: str) -> Path:
                 raise CheckpointError(f"no checkpoint at step {trainer.step}: {name}.{key} has NaN")
     target = folder / f"step-{trainer.step:08d}"
     partial = folder / f".{target.name}.tmp"
-    with _disk(target):
+    with writing(target):
         if fabric.is_global_zero:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
@@ -183,7 +73,7 @@ def save(folder: Path, trainer: "Trainer", experiment: str) -> Path:
         if fabric.is_global_zero:
             state = {"world": fabric.world_size, **trainer.state_dict()}
             _write_state(partial / "state.pt", state)
-            files = {path.name: _digest(path.read_bytes()) for path in partial.glob("*.pt")}
+            files = {path.name: digest(path.read_bytes()) for path in partial.glob("*.pt")}
             write_atomic(partial / "digests.json", json.dumps(files))
             save_weights(partial / "weights.safetensors", modules, {"step": trainer.step})
             write_atomic(partial / "experiment.toml", experiment)
@@ -225,9 +115,9 @@ def _write_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def _read_state(path: Path, files: Mapping[str, str]) -> dict[str, Any]:
-    with _reading(path):
+    with reading(path):
         content = path.read_bytes()
-        _check_digest(path, _digest(content), files.get(path.name))
+        check_digest(path, digest(content), files.get(path.name))
         state: dict[str, Any] = torch.load(
             io.BytesIO(content), map_location="cpu", weights_only=True
         )
@@ -298,18 +188,6 @@ def read_plugins(run: Path) -> list[dict[str, Any]]:
     return found
 
 
-def read_json(path: Path, *, missing: Any = None) -> Any:
-    """Return what a JSON file of a run holds, or `missing` if that is given and there is no file.
-
-    Raises:
-        CheckpointError: if it cannot be read.
-    """
-    if missing is not None and not path.is_file():
-        return missing
-    with _reading(path):
-        return json.loads(path.read_text(encoding="utf-8"))
-
-
 def write_data(run: Path, shapes: Shapes, splits: Splits) -> None:
     """Write what the model must know of its data, `data.json`."""
     parts = {part: len(getattr(splits, part)) for part in ("train", "valid", "test")}
@@ -375,7 +253,7 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, start_step: int = 0):
-        with _reading(path):
+        with reading(path):
             kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= start_step]
         write_atomic(path, "".join(f"{line}\n" for line in kept))
         self.path = path
@@ -383,13 +261,13 @@ class MetricsLog:
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one step; it is handed to the system before this returns."""
-        with _disk(self.path):
+        with writing(self.path):
             self._file.write(json.dumps({"step": step, **metrics}) + "\n")
             self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        with _disk(self.path):  # what could not be written is tried again
+        with writing(self.path):  # what could not be written is tried again
             self._file.close()
 
 

@@ -178,17 +178,15 @@ class Plugins:
         """Call `seqvae_after_step`."""
         self._observe("seqvae_after_step", run=run, metrics=metrics)
 
-    def after_evaluation(
-        self, run: "Run", metrics: Mapping[str, Mapping[str, float]], *, strict: bool = False
-    ) -> None:
-        """Call `seqvae_after_evaluation`; if `strict`, raise `PluginError` where one fails."""
-        self._observe("seqvae_after_evaluation", strict, run=run, metrics=metrics)
+    def after_evaluation(self, run: "Run", metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Call `seqvae_after_evaluation`."""
+        self._observe("seqvae_after_evaluation", run=run, metrics=metrics)
 
     def after_run(self, run: "Run", error: BaseException | None) -> None:
         """Call `seqvae_after_run`."""
         self._observe("seqvae_after_run", run=run, error=error)
 
-    def _observe(self, hook: str, strict: bool = False, /, **arguments: Any) -> None:
+    def _observe(self, hook: str, **arguments: Any) -> None:
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             name = implementation.plugin_name
             if (name, hook) in self._silenced:
@@ -196,7 +194,7 @@ class Plugins:
             try:
                 implementation.function(*(arguments[key] for key in implementation.argnames))
             except Exception as error:
-                if strict or self.strict:
+                if self.strict:
                     raise PluginError(f"plugin '{name}' failed in {hook}: {error}") from error
                 self._silenced.add((name, hook))
                 warnings.warn(

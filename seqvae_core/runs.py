@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from seqvae_core import checkpoint, config
+from seqvae_core import checkpoint, config, files
 from seqvae_core.components import DataRequest, TaskConfig, TaskResult
 from seqvae_core.devices import make_fabric, threads
 from seqvae_core.errors import CheckpointError, ConfigError
@@ -151,7 +151,7 @@ def _fit(run: Run, trainer: Trainer, plugins: Plugins, watch: Watch) -> None:
     def save_best() -> None:
         about = {"step": trainer.step, **trainer.best}
         path = run.path / "best" / "weights.safetensors"
-        checkpoint.save_weights(path, {"model": trainer.model}, about)
+        files.save_weights(path, {"model": trainer.model}, about)
 
     try:
         trainer.fit(
@@ -168,7 +168,7 @@ def _save(path: Path, trainer: Trainer) -> None:
 def _load_best(path: Path, model: SeqVAE) -> None:
     best = path / "best" / "weights.safetensors"
     if best.is_file():
-        checkpoint.load_weights(best, {"model": model})
+        files.load_weights(best, {"model": model})
     model.eval()
 
 
@@ -224,12 +224,16 @@ def report(run: str | Path, *, plugins: Plugins | None = None) -> None:
     path = Path(run).absolute()
     experiment = checkpoint.read_experiment(path, plugins)
     stored = Run(path=path, experiment=experiment)
-    plugins.after_evaluation(stored, read_evaluation(path), strict=True)
+    before, plugins.strict = plugins.strict, True  # the report is all that was asked for
+    try:
+        plugins.after_evaluation(stored, read_evaluation(path))
+    finally:
+        plugins.strict = before
 
 
 def read_evaluation(run: Path) -> Evaluation:
     """Return `evaluation.json`, empty if there is none yet."""
-    found: Evaluation = checkpoint.read_json(run / "evaluation.json", missing={})
+    found: Evaluation = files.read_json(run / "evaluation.json", missing={})
     return found
 
 
@@ -275,7 +279,7 @@ def _write_result(folder: Path, label: str, result: TaskResult) -> None:
     for kind, suffix in (("figures", "png"), ("sounds", "wav")):
         for index, (title, content) in enumerate(getattr(result, kind).items()):
             name = f"{label}/{index}.{suffix}"
-            checkpoint.write_atomic(folder / name, content)
+            files.write_atomic(folder / name, content)
             written[kind][title] = name
     content = {"tables": result.tables, "notes": result.notes, **written}
     _write_json(folder / f"{label}.json", content)
@@ -307,13 +311,13 @@ def _begin(path: Path, experiment: Experiment, plugins: Plugins, fabric: "Fabric
         path.mkdir(parents=True)
     except OSError as error:
         raise CheckpointError(f"cannot make {path}: {error.strerror}") from None
-    checkpoint.write_atomic(path / "experiment.toml", experiment.to_toml())
+    files.write_atomic(path / "experiment.toml", experiment.to_toml())
     _write_json(path / "plugins.json", [plugin.describe() for plugin in plugins.all])
     _write_json(path / "environment.json", _environment(fabric))
 
 
 def _write_json(path: Path, content: Any) -> None:
-    checkpoint.write_atomic(path, json.dumps(content, indent=1, default=str) + "\n")
+    files.write_atomic(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
 def _environment(fabric: "Fabric") -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from attrs import frozen
 
-from seqvae_core.checkpoint import write_atomic
 from seqvae_core.errors import CheckpointError, PluginError
+from seqvae_core.files import write_atomic
 from seqvae_report import curves
 from seqvae_report.history import History
 from seqvae_report.tables import Table, metrics_table, number, table

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from seqvae_core.checkpoint import FORMAT, _digest, _digest_tensors
 from seqvae_core.errors import CheckpointError
+from seqvae_core.files import FORMAT, digest, digest_tensors
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +166,10 @@ def test_a_checkpoint_of_another_format_says_which_this_version_reads(run, comma
 
 def test_the_digest_of_weights_covers_names_types_and_shapes(run):
     found, tensors = edit_weights(run / "best" / "weights.safetensors")
-    assert _digest_tensors(tensors) == found["digest"]
+    assert digest_tensors(tensors) == found["digest"]
     name, value = next((k, v) for k, v in tensors.items() if v.ndim == 2)
     for other in ({name: value.T}, {name: value.view(dtype=value.dtype).int()}):
-        assert _digest_tensors({**tensors, **other}) != found["digest"]
+        assert digest_tensors({**tensors, **other}) != found["digest"]
 
 
 NEWEST = "checkpoints/step-00000003"
@@ -240,7 +240,7 @@ def test_a_pickle_in_place_of_a_checkpoint_is_refused_and_never_run(run, tmp_pat
     (run / NEWEST / name).write_bytes(content)
     if signed:
         path = run / NEWEST / "digests.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), name: _digest(content)}))
+        path.write_text(json.dumps({**json.loads(path.read_text()), name: digest(content)}))
     said = refused("resume", run)
     assert str(run / NEWEST / name) in said
     assert not trap.exists()
