@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from seqvae_core.experiment import Experiment, PluginsConfig
 from seqvae_core.testing.strategies import components
 
+names = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
 seeds = st.integers(0, 2**32 - 1)
 
 
