@@ -303,6 +303,9 @@ def main() -> None:
     except click.ClickException as error:
         click.echo(_line(error.format_message()), err=True)
         code = 2
+    except BrokenPipeError:  # `seqvae components | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT

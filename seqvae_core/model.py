@@ -12,7 +12,7 @@ from seqvae_core.components import Decoder, Encoder, Likelihood, Prior
 from seqvae_core.errors import ShapeError
 from seqvae_core.experiment import ModelConfig
 from seqvae_core.functional import zero_padding
-from seqvae_core.records import Batch, Distribution, Latent, Noise, Output, Shapes, Splits, Variable
+from seqvae_core.records import Batch, Distribution, Latent, Noise, Output, Shapes, Variable
 
 __all__ = ["SeqVAE", "as_batch", "build_model", "seeded"]
 
@@ -64,10 +64,7 @@ class SeqVAE(nn.Module):
 
     Attributes:
         shapes: all shapes, with the decoder's local features among the latents.
-        splits: the data of the run that the model was loaded from, if it was.
     """
-
-    splits: Splits | None = None
 
     def __init__(
         self,

@@ -151,8 +151,7 @@ def untrained(model: SeqVAE, seed: int) -> SeqVAE:
     Every layer of torch is reset by its own rule; a parameter of any other module, for which no
     rule is known, has its entries shuffled. The global generator is left as it was.
     """
-    keep = {} if model.splits is None else {id(model.splits): model.splits}
-    fresh = copy.deepcopy(model, keep).cpu()
+    fresh = copy.deepcopy(model).cpu()
     with seeded(seed, "untrained"), torch.no_grad():
         for module in fresh.modules():
             if not _reset(module):

@@ -3,18 +3,21 @@
 import copy
 import json
 import math
+from typing import ClassVar
 
 import pytest
 import tiny
 import torch
-from attrs import evolve
+from attrs import evolve, frozen
+from safetensors.torch import load_file
 
-from seqvae_core.components import DataRequest
+from seqvae_core.components import DataRequest, Regularizer, RegularizerConfig
 from seqvae_core.errors import CheckpointError, ConfigError, DataError, TrainingError
 from seqvae_core.experiment import Experiment
 from seqvae_core.loading import collate, train_batches
 from seqvae_core.records import Noise
 from seqvae_core.runs import train
+from seqvae_core.testing import plugins_with
 from seqvae_core.training import Trainer
 
 
@@ -153,15 +156,46 @@ def test_bf16_mixed_keeps_likelihood_and_kl_in_float32(trainer):
     assert made.advance([batch])["loss"] == pytest.approx(losses.total.mean().item(), rel=0.1)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_naming_the_term_and_keeps_the_checkpoint(
-    experiment, tmp_path, plugins
-):
+def test_weights_that_are_not_finite_are_never_saved(experiment, tmp_path, plugins):
     found = experiment("train.optimizer={name='sgd', lr=1e30}", "train.checkpoint_every=1")
     with pytest.raises((TrainingError, CheckpointError), match="step") as raised:
         train(found, tmp_path / "run", plugins=plugins)
     assert "\n" not in str(raised.value)
-    kept = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))
-    assert all((path / "weights.safetensors").is_file() for path in kept)
+    for path in (tmp_path / "run").rglob("*.safetensors"):
+        assert all(value.isfinite().all() for value in load_file(path).values())
+
+
+class Burst(Regularizer):
+    """Zero for ten batches, then NaN."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, out):
+        self.seen += 1
+        return torch.full((len(out.batch),), math.nan if self.seen > 10 else 0.0)
+
+
+@frozen(kw_only=True)
+class BurstConfig(RegularizerConfig):
+    name: ClassVar[str] = "toy-burst"
+
+    def build(self, shapes):
+        return Burst()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_naming_the_term_and_keeps_the_checkpoint(
+    tmp_path, plugins
+):
+    known = plugins_with(BurstConfig, base=plugins)
+    changes = ["regularizers=['toy-burst']", "data.split.valid=0.0", "train.checkpoint_every=4"]
+    found = Experiment.load(tiny.write_experiment(tmp_path), known, changes)
+    with pytest.raises(TrainingError, match=r"^'toy-burst' is nan at step 11: training stopped$"):
+        train(found, tmp_path / "run", plugins=known)
+    kept = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
+    assert kept == ["step-00000004", "step-00000008"]
+    assert tiny.steps_of(tmp_path / "run") == list(range(1, 11))
 
 
 def test_early_stopping_ends_after_patience_and_keeps_the_best_as_a_copy(
