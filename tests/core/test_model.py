@@ -23,7 +23,7 @@ S = {"scope": "local", "dim": 2, "prior": {"name": "autoregressive-gaussian", "h
 BASE = {
     "backbone": "identity",
     "encoder": {"name": "dsae-full", "hidden": 5},
-    "decoder": {"name": "framewise", "hidden": [6]},
+    "decoder": {"name": "framewise", "hidden": [6], "activation": "elu"},
     "likelihood": "gaussian",
 }
 MODELS = {
@@ -35,7 +35,8 @@ MODELS = {
     "images": BASE | {
         "latents": {"z": Z},
         "backbone": {"name": "conv2d", "channels": [3], "hidden": 5},
-        "decoder": {"name": "framewise", "hidden": [6], "network": "deconv", "channels": [3, 2]},
+        "decoder": {"name": "framewise", "hidden": [6], "network": "deconv", "channels": [3, 2],
+                    "activation": "elu"},
         "likelihood": {"name": "bernoulli", "binarize": "dynamic"}},
 }  # fmt: skip
 FRAMES = {"images": (1, 6, 5)}
