@@ -128,7 +128,9 @@ def baselines(data: str) -> dict[str, tuple[str, str]]:
 
 def spread(values: list[float]) -> str:
     """Return mean ± standard deviation over seeds."""
-    return f"{mean(values):.3g} ± {stdev(values):.2g}" if len(values) > 1 else f"{values[0]:.3g}"
+    values = [round(value, 6) for value in values]
+    centre = f"{round(mean(values), 6):.3g}"
+    return f"{centre} ± {stdev(values):.2g}" if len(values) > 1 else centre
 
 
 def page() -> str:
