@@ -1,8 +1,8 @@
 import torch
-from seqvae_acme import HSIC, hsic
-from seqvae_core.testing import check_component
 
+from seqvae_acme import HSIC, hsic
 from seqvae_core import Plugins
+from seqvae_core.testing import check_component
 
 
 def test_the_plugin_is_found_through_its_entry_point():
