@@ -93,7 +93,7 @@ class Bernoulli:
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return x·ln p + (1 - x)·ln(1 - p) in nats, finite for x in [0, 1]."""
-        return value * self.logits - F.softplus(self.logits)
+        return value * self.logits - F.softplus(self.logits, threshold=40.0)
 
     def kl(self, other: Any, sample: Tensor) -> Tensor:
         """Return the estimate ln q - ln p of the elementwise KL at `sample`, in nats."""
