@@ -61,7 +61,7 @@ def number(value: float, decimals: int | None = None) -> str:
         return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"
     if isinstance(value, int):
         return f"{value:,}".replace("-", "−")
-    if decimals is None or (value and abs(value) < 0.5 * 10.0**-decimals):
+    if decimals is None or (value and abs(value) <= 0.5 * 10.0**-decimals):
         decimals = _decimals(value)
     text = f"{value:,.{decimals}f}" if decimals <= 6 else f"{value:.2e}"
     return text.replace("-", "−")
