@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from seqvae_core.errors import DataError, SeqVAEError
 from seqvae_core.records import Batch, Noise, Shapes, Splits, Variable
 
-__all__ = ["Order", "check_splits", "collate", "data_shapes", "iterate", "train_batches"]
+__all__ = ["Order", "check_splits", "collate", "data_shapes", "iterate", "share", "train_batches"]
 
 
 @frozen(kw_only=True)
@@ -38,15 +38,11 @@ class Order:
                 f"the train part has {self.count} sequences, "
                 f"fewer than train.batch_size = {self.batch_size}"
             )
-        if self.batch_size % (self.world * self.accumulate):
-            raise DataError(
-                f"train.batch_size = {self.batch_size} cannot be shared equally by {self.world} "
-                f"devices and {self.accumulate} micro-batches"
-            )
+        share(self.batch_size, self.world, self.accumulate)
 
     def step(self, step: int) -> list[list[int]]:
         """Return the micro-batches of this rank at `step`, counted from 0."""
-        size = self.batch_size // (self.world * self.accumulate)
+        size = share(self.batch_size, self.world, self.accumulate)
         first = step * self.batch_size + self.rank * self.accumulate * size
         flat = [self._item(first + offset) for offset in range(self.accumulate * size)]
         return [flat[start : start + size] for start in range(0, len(flat), size)]
@@ -54,6 +50,17 @@ class Order:
     def _item(self, position: int) -> int:
         epoch, offset = divmod(position, self.count)
         return int(_permutation(self.seed, self.count, epoch)[offset])
+
+
+def share(batch_size: int, world: int, accumulate: int) -> int:
+    """Return the sequences of one micro-batch on one device; raise `DataError` for a remainder."""
+    size, rest = divmod(batch_size, world * accumulate)
+    if rest:
+        raise DataError(
+            f"train.batch_size = {batch_size} cannot be shared equally by {world} devices "
+            f"and {accumulate} micro-batches"
+        )
+    return size
 
 
 @lru_cache(maxsize=4)

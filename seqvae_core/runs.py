@@ -16,7 +16,7 @@ from seqvae_core.components import DataRequest, TaskConfig, TaskResult
 from seqvae_core.devices import make_fabric, threads
 from seqvae_core.errors import CheckpointError, ConfigError
 from seqvae_core.experiment import Experiment
-from seqvae_core.loading import check_splits
+from seqvae_core.loading import check_splits, share
 from seqvae_core.model import SeqVAE
 from seqvae_core.plugins import Plugins, did_you_mean
 from seqvae_core.records import Noise, Run, Splits
@@ -62,6 +62,7 @@ def train(
     """
     plugins = plugins or Plugins.load()
     fabric = make_fabric(devices=devices, precision=precision, accelerator=accelerator)
+    share(experiment.train.batch_size, fabric.world_size, experiment.train.accumulate)
     path = Path(out).absolute()
     if _is_first_process():
         _check_free(path, force)

@@ -364,3 +364,10 @@ def test_a_call_that_is_not_understood_is_one_line_and_exit_2(arguments, line):
     assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused_once_before_they_start(source, tmp_path):
+    done = tiny.run("train", source, "--devices", 3, "--out", tmp_path / "run", code=2)
+    assert done.stderr == (
+        "train.batch_size = 8 cannot be shared equally by 3 devices and 1 micro-batches\n"
+    )
