@@ -197,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of fsdd and timit_sample")
     parser.add_argument("--runs", type=Path, default=Path("runs/cmi_small"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", default=list(ROOTS), choices=list(ROOTS))
     parser.add_argument("--part", default="0/1", help="INDEX/COUNT, to share cells out")
     parser.add_argument("--page", action="store_true")
