@@ -13,7 +13,7 @@ import torch
 from attrs import asdict
 
 from seqvae_core.components import DataRequest
-from seqvae_core.errors import CheckpointError
+from seqvae_core.errors import CheckpointError, DataError
 from seqvae_core.experiment import Experiment
 from seqvae_core.files import (
     check_digest,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MetricsLog",
+    "check_names",
     "latest",
     "load",
     "load_splits",
@@ -188,8 +189,8 @@ def read_plugins(run: Path) -> list[dict[str, Any]]:
     return found
 
 
-def write_data(run: Path, shapes: Shapes, splits: Splits) -> None:
-    """Write what the model must know of its data, `data.json`."""
+def write_data(run: Path, shapes: Shapes, splits: Splits, *, given: bool = False) -> None:
+    """Write what the model must know of its data, `data.json`, and who is in which part."""
     parts = {part: len(getattr(splits, part)) for part in ("train", "valid", "test")}
     content = {
         "frame": list(shapes.frame),
@@ -197,15 +198,50 @@ def write_data(run: Path, shapes: Shapes, splits: Splits) -> None:
         "classes": {name: list(values) for name, values in splits.classes.items()},
         "fitted": dict(splits.fitted),
         "sequences": parts,
+        "given": given,
     }
     write_atomic(run / "data.json", json.dumps(content, indent=1))
+    write_atomic(run / "splits.json", json.dumps(_names(splits), indent=0))
 
 
-def read_data(run: Path) -> dict[str, Any]:
-    """Return `data.json`; raise `CheckpointError` if it is not there or not whole."""
+def check_names(run: Path, splits: Splits) -> None:
+    """Refuse data that are not shared among the parts as they were when the run began.
+
+    Raises:
+        DataError: naming a sequence that is new, gone, or in another part.
+    """
+    then: dict[str, list[str]] = read_json(run / "splits.json", missing={})
+    now = _names(splits)
+    for part in then.keys() & now.keys():
+        if then[part] != now[part]:
+            moved = sorted(set(then[part]) ^ set(now[part])) or ["their order"]
+            raise DataError(
+                f"the data are not the run's: the {part} part had {len(then[part])} sequences and "
+                f"has {len(now[part])}; {len(moved)} differ, {moved[0]} among them"
+            )
+
+
+def _names(splits: Splits) -> dict[str, list[str]]:
+    parts = {part: getattr(splits, part) for part in ("train", "valid", "test")}
+    return {name: list(part.names) for name, part in parts.items() if hasattr(part, "names")}
+
+
+def read_data(run: Path, *, given: bool = True) -> dict[str, Any]:
+    """Return `data.json`.
+
+    Args:
+        run: the run directory.
+        given: whether there is no need of the experiment's own data.
+
+    Raises:
+        CheckpointError: if it is not there or not whole, or tells of data that were given from
+            Python when those of the experiment are needed.
+    """
     found: dict[str, Any] = read_json(run / "data.json")
     if lacking := {"fitted", "frame", "labels"}.difference(found):
         raise CheckpointError(f"{run / 'data.json'} lacks {', '.join(sorted(lacking))}")
+    if found.get("given") and not given:
+        raise CheckpointError(f"{run} was trained on data given from Python: give them as 'splits'")
     return found
 
 
@@ -237,11 +273,20 @@ def load(run: str | Path, plugins: Plugins | None = None) -> SeqVAE:
 def load_splits(
     run: str | Path, plugins: Plugins | None = None, overrides: Iterable[str] = ()
 ) -> Splits:
-    """Return a run's data, or others, through what the run fitted on its training part."""
-    run = Path(run)
+    """Return a run's data, or others, through what the run fitted on its training part.
+
+    Raises:
+        DataError: if they cannot be read, or the run's own are not what they were.
+    """
+    run, overrides = Path(run), list(overrides)
     experiment = read_experiment(run, plugins or Plugins.load(), overrides)
-    request = DataRequest(seed=experiment.seed, fitted=read_data(run)["fitted"])
-    return check_splits(experiment.data.build(request))
+    request = DataRequest(
+        seed=experiment.seed, fitted=read_data(run, given=bool(overrides))["fitted"]
+    )
+    splits = check_splits(experiment.data.build(request))
+    if not overrides:
+        check_names(run, splits)
+    return splits
 
 
 class MetricsLog:

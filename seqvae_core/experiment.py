@@ -98,6 +98,9 @@ class TrainConfig:
         patience: validations without a better value before training stops early.
         log_every: steps between lines of metrics.
         workers: processes that load data.
+        pin_memory: whether to put batches where a GPU copies them from; nothing on the CPU.
+        bucket: batches among which sequences of like lengths are put together, so that little
+            is padded; 1 for none.
         threads: of torch, in each process; torch's own choice when left out. Small models are
             fastest with 1, and on the CPU results are equal bit for bit only at equal threads.
     """
@@ -114,6 +117,8 @@ class TrainConfig:
     patience: int | None = field(default=None, validator=validators.optional(_positive))
     log_every: int = field(default=1, validator=_positive)
     workers: int = field(default=0, validator=validators.ge(0))
+    pin_memory: bool = False
+    bucket: int = field(default=1, validator=_positive)
     threads: int | None = field(default=None, validator=validators.optional(_positive))
 
     def __attrs_post_init__(self) -> None:

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
@@ -13,7 +13,19 @@ from torch.utils.data import DataLoader, Dataset
 from seqvae_core.errors import DataError, SeqVAEError
 from seqvae_core.records import Batch, Noise, Shapes, Splits, Variable
 
-__all__ = ["Order", "check_splits", "collate", "data_shapes", "iterate", "share", "train_batches"]
+__all__ = [
+    "Order",
+    "check_item",
+    "check_splits",
+    "collate",
+    "data_shapes",
+    "item_form",
+    "item_lengths",
+    "iterate",
+    "padding_share",
+    "share",
+    "train_batches",
+]
 
 
 @frozen(kw_only=True)
@@ -21,8 +33,19 @@ class Order:
     """Which items the rank's micro-batch of a step holds.
 
     Epochs are random permutations laid end to end, cut every `batch_size` items; a step's batch
-    is cut again into equal parts for the ranks, and these into micro-batches. It is a pure
-    function of the seed and the step, so that resuming needs no state.
+    is cut again into equal parts for the ranks, and these into micro-batches. With `bucket`, the
+    items of that many batches are sorted by length before they are cut, and the batches come in
+    random order. It is a pure function of the seed and the step, so that resuming needs no state.
+
+    Attributes:
+        count: items in all.
+        batch_size: items a step, over all ranks.
+        seed: of the permutations.
+        rank: which rank.
+        world: number of ranks.
+        accumulate: micro-batches of a rank's part.
+        bucket: batches among which items of like lengths are put together.
+        lengths: of each item, needed by `bucket`.
     """
 
     count: int
@@ -31,6 +54,9 @@ class Order:
     rank: int = 0
     world: int = 1
     accumulate: int = 1
+    bucket: int = 1
+    lengths: Sequence[int] | None = field(default=None, repr=False, eq=False)
+    _sorted: dict[int, list[int]] = field(factory=dict, init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         if self.batch_size > self.count:
@@ -43,13 +69,34 @@ class Order:
     def step(self, step: int) -> list[list[int]]:
         """Return the micro-batches of this rank at `step`, counted from 0."""
         size = share(self.batch_size, self.world, self.accumulate)
-        first = step * self.batch_size + self.rank * self.accumulate * size
-        flat = [self._item(first + offset) for offset in range(self.accumulate * size)]
+        first = self.rank * self.accumulate * size
+        flat = self.batch(step)[first : first + self.accumulate * size]
         return [flat[start : start + size] for start in range(0, len(flat), size)]
 
-    def _item(self, position: int) -> int:
-        epoch, offset = divmod(position, self.count)
-        return int(_permutation(self.seed, self.count, epoch)[offset])
+    def batch(self, step: int) -> list[int]:
+        """Return the items of all ranks at `step`, counted from 0."""
+        if self.bucket == 1:
+            return self._items(step * self.batch_size, self.batch_size)
+        window, turn = divmod(step, self.bucket)
+        items = self._window(window)
+        start = int(_permutation(self.seed, self.bucket, window, "turn")[turn]) * self.batch_size
+        return items[start : start + self.batch_size]
+
+    def _items(self, first: int, count: int) -> list[int]:
+        positions = (divmod(first + offset, self.count) for offset in range(count))
+        return [
+            int(_permutation(self.seed, self.count, epoch, "order")[offset])
+            for epoch, offset in positions
+        ]
+
+    def _window(self, window: int) -> list[int]:
+        if window not in self._sorted:
+            assert self.lengths is not None
+            size = self.bucket * self.batch_size
+            items = sorted(self._items(window * size, size), key=self.lengths.__getitem__)
+            self._sorted.clear()  # one window is enough: steps come in order
+            self._sorted[window] = items
+        return self._sorted[window]
 
 
 def share(batch_size: int, world: int, accumulate: int) -> int:
@@ -64,8 +111,34 @@ def share(batch_size: int, world: int, accumulate: int) -> int:
 
 
 @lru_cache(maxsize=4)
-def _permutation(seed: int, count: int, epoch: int) -> Tensor:
-    return Noise(seed, counts={"/order": epoch}).of("order").permutation(count)
+def _permutation(seed: int, count: int, turn: int, purpose: str) -> Tensor:
+    return Noise(seed, counts={f"/{purpose}": turn}).of(purpose).permutation(count)
+
+
+def padding_share(order: Order) -> float:
+    """Return which share of an epoch's frames is padding, in [0, 1); all ranks together.
+
+    Each micro-batch of each rank is padded to its own longest sequence.
+    """
+    lengths = order.lengths
+    assert lengths is not None
+    real = padded = 0
+    for step in range(max(1, order.count // order.batch_size)):
+        batch = order.batch(step)
+        size = share(order.batch_size, order.world, order.accumulate)
+        for start in range(0, len(batch), size):
+            mine = [lengths[i] for i in batch[start : start + size]]
+            real += sum(mine)
+            padded += max(mine) * len(mine)
+    return 1.0 - real / padded
+
+
+def item_lengths(data: Any, part: str = "given") -> list[int]:
+    """Return the frames of each item; data that have no `lengths` are read through once."""
+    known = getattr(data, "lengths", None)
+    if known is not None:
+        return [int(length) for length in known]
+    return [item["x"].shape[0] for item in map(_Checked(data, part).__getitem__, range(len(data)))]
 
 
 class _Checked(Dataset[dict[str, Tensor]]):
@@ -79,10 +152,20 @@ class _Checked(Dataset[dict[str, Tensor]]):
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return _check_item(self.data[index], f"item {index} of the {self.part} part")
+        return check_item(self.data[index], f"item {index} of the {self.part} part")
 
 
-def _check_item(item: Any, where: str) -> dict[str, Tensor]:
+def check_item(item: Any, where: str, *, finite: bool = True) -> dict[str, Tensor]:
+    """Return an item's frames x (T, *frame), cut to its length, and its labels, as tensors.
+
+    Args:
+        item: of a data set, as `Splits` describes it.
+        where: what errors call it.
+        finite: whether to refuse NaN and infinite values in x.
+
+    Raises:
+        DataError: for what cannot be trained on.
+    """
     if isinstance(item, tuple) or (isinstance(item, Mapping) and "x" not in item):
         got = f"a dict with {sorted(item)}" if isinstance(item, Mapping) else "tuple"
         raise DataError(f"{where}: expected a tensor or a dict with 'x', got {got}")
@@ -97,7 +180,7 @@ def _check_item(item: Any, where: str) -> dict[str, Tensor]:
         raise DataError(f"{where}: expected x of shape (T, *frame), T >= 1, got {tuple(x.shape)}")
     length = _length(item, x.shape[0], where)
     x = x[:length]
-    if bad := int((~torch.isfinite(x)).sum()):
+    if finite and (bad := int((~torch.isfinite(x)).sum())):
         raise DataError(f"{where}: {bad} of {x.numel()} values are NaN or infinite")
     checked = {"x": x}
     for name, value in item.items():
@@ -148,11 +231,11 @@ def collate(items: Sequence[Any]) -> Batch:
     Raises:
         DataError: for an item of another shape, with other labels, or with NaN in its frames.
     """
-    checked = [_check_item(item, f"item {i} of the batch") for i, item in enumerate(items)]
+    checked = [check_item(item, f"item {i} of the batch") for i, item in enumerate(items)]
     first = checked[0]
     for i, item in enumerate(checked):
-        if _form(item) != _form(first):
-            raise DataError(f"items 0 and {i} of the batch differ: {_form(first)}; {_form(item)}")
+        if (form := item_form(item)) != item_form(first):
+            raise DataError(f"items 0 and {i} of the batch differ: {item_form(first)}; {form}")
     lengths = torch.tensor([item["x"].shape[0] for item in checked])
     labels = {}
     for name in [key for key in first if key != "x"]:
@@ -167,7 +250,7 @@ def collate(items: Sequence[Any]) -> Batch:
     return Batch.of(x, mask=torch.arange(x.shape[1]) < lengths[:, None], labels=labels)
 
 
-def _form(item: Mapping[str, Tensor]) -> str:
+def item_form(item: Mapping[str, Tensor]) -> str:
     """Say what all items of a batch have in common."""
     parts = [f"frames {tuple(item['x'].shape[1:])}"]
     for name in sorted(item.keys() - {"x"}):
@@ -185,7 +268,7 @@ def iterate(data: Any, batch_size: int = 64, *, part: str = "given") -> Iterator
 
 
 def train_batches(
-    data: Any, order: Order, *, start: int, steps: int, workers: int = 0
+    data: Any, order: Order, *, start: int, steps: int, workers: int = 0, pin_memory: bool = False
 ) -> Iterator[Batch]:
     """Yield the micro-batches of steps `start` to `steps`, one after another.
 
@@ -195,6 +278,7 @@ def train_batches(
         start: the first step, counted from 0.
         steps: where to end.
         workers: processes that read and collate.
+        pin_memory: whether to put batches where a GPU copies from; nothing without a GPU.
     """
     chunks = (chunk for step in range(start, steps) for chunk in order.step(step))
     loader: DataLoader[Any] = DataLoader(
@@ -202,6 +286,8 @@ def train_batches(
         batch_sampler=chunks,
         collate_fn=collate,
         num_workers=workers,
+        pin_memory=pin_memory and torch.cuda.is_available(),
+        generator=torch.Generator(),  # else a resumed run draws from torch's own once more
     )
     try:
         yield from loader

@@ -13,6 +13,8 @@ from seqvae_core.functional import masked_mean, masked_sum, zero_padding
 from seqvae_core.noise import Noise
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from seqvae_core.experiment import Experiment
     from seqvae_core.model import SeqVAE
 
@@ -155,6 +157,11 @@ class Batch:
         labels = {name: value.to(device) for name, value in self.labels.items()}
         return Batch(self.x.to(device), self.mask.to(device), labels)
 
+    def pin_memory(self) -> "Batch":
+        """Return the batch in memory that a GPU copies from."""
+        labels = {name: value.pin_memory() for name, value in self.labels.items()}
+        return Batch(self.x.pin_memory(), self.mask.pin_memory(), labels)
+
     def rows(self, index: Tensor | slice) -> "Batch":
         """Return the chosen sequences, with the padding they have here."""
         labels = {name: value[index] for name, value in self.labels.items()}
@@ -176,6 +183,8 @@ class Latent:
         mask: (B, T) bool.
         posterior: q(·|x), absent for a deterministic feature.
         prior: p(·), for a local latent given the posterior's earlier samples.
+        unit: which rows belong together, (B,) integers, as segments of one utterance do: whoever
+            splits rows keeps them on one side. None if each stands alone.
     """
 
     name: str
@@ -184,6 +193,7 @@ class Latent:
     mask: Tensor
     posterior: Distribution | None = None
     prior: Distribution | None = None
+    unit: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -292,6 +302,18 @@ class Splits:
     labels: a number when global, (T,) when local, -1 or NaN when missing. Classes are integers;
     `classes` names them. `fitted` is plain data that was fitted on the training part
     (normalisation, label tables); a run keeps it, and hands it back when other data are built.
+
+    A part may have `lengths`, the frames of each item, which spares a reading of all to put items
+    of like lengths into a batch, and `names`, what a run's `splits.json` calls each item.
+
+    Attributes:
+        train: the training part.
+        valid: the validation part, possibly empty.
+        test: the test part.
+        classes: names of the classes, by label.
+        fitted: see above.
+        restore: from an item's x, (T, *frame), to the units that the data came in.
+        sound: from restored frames to a WAV file, for data that can be heard.
     """
 
     train: Any
@@ -299,6 +321,8 @@ class Splits:
     test: Any
     classes: Mapping[str, tuple[str, ...]] = Factory(dict)
     fitted: Mapping[str, Any] = Factory(dict)
+    restore: "Callable[[NDArray[Any]], NDArray[Any]] | None" = None
+    sound: "Callable[[NDArray[Any]], bytes] | None" = None
 
 
 @define(eq=False, kw_only=True)

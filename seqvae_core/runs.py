@@ -40,6 +40,7 @@ def train(
     precision: str = "32-true",
     accelerator: str = "auto",
     force: bool = False,
+    splits: Splits | None = None,
     watch: Watch = lambda step, metrics: None,
 ) -> Run:
     """Train an experiment, evaluate its tasks and write the run directory.
@@ -52,6 +53,8 @@ def train(
         precision: Fabric's name for it, such as "bf16-mixed".
         accelerator: "auto", "cpu" or "cuda".
         force: delete what an earlier run left in `out`.
+        splits: data at hand, in place of what `experiment.data` reads; `resume` and `evaluate`
+            must then be given them too.
         watch: called at every step with its metrics.
 
     Returns:
@@ -67,8 +70,9 @@ def train(
     if _is_first_process():
         _check_free(path, force)
     fabric.launch()
-    splits = check_splits(experiment.data.build(DataRequest(seed=experiment.seed)))
-    return _run(experiment, path, splits, fabric, plugins, watch, start=None, fresh=True)
+    data = _data(experiment, splits)
+    given = splits is not None
+    return _run(experiment, path, data, fabric, plugins, watch, fresh=True, given=given)
 
 
 def resume(
@@ -78,6 +82,7 @@ def resume(
     devices: int = 1,
     precision: str = "32-true",
     accelerator: str = "auto",
+    splits: Splits | None = None,
     watch: Watch = lambda step, metrics: None,
 ) -> Run:
     """Continue a run from its newest checkpoint; on the CPU equal, bit for bit, to one never cut.
@@ -88,6 +93,7 @@ def resume(
         devices: as many as before.
         precision: Fabric's name for it.
         accelerator: "auto", "cpu" or "cuda".
+        splits: the data, if it was given them.
         watch: called at every step with its metrics.
 
     Raises:
@@ -102,15 +108,18 @@ def resume(
     fabric.launch()
     if fabric.is_global_zero:
         checkpoint.remove_partial(path)
-    fitted = checkpoint.read_data(path)["fitted"] if start else None
-    request = DataRequest(seed=experiment.seed, fitted=fitted)
-    splits = check_splits(experiment.data.build(request))
-    return _run(experiment, path, splits, fabric, plugins, watch, start=start)
+    given = splits is not None
+    begun = start is not None or (path / "data.json").is_file()
+    about = checkpoint.read_data(path, given=given) if begun else {}
+    data = _data(experiment, splits, about["fitted"] if start else None)
+    if start is not None:
+        checkpoint.check_names(path, data)
+    return _run(experiment, path, data, fabric, plugins, watch, start=start, given=given)
 
 
 def _run(
     experiment: Experiment, path: Path, splits: Splits, fabric: "Fabric", plugins: Plugins,
-    watch: Watch, *, start: Path | None, fresh: bool = False,
+    watch: Watch, *, start: Path | None = None, fresh: bool = False, given: bool = False,
 ) -> Run:  # fmt: skip
     with threads(experiment.train.threads), torch.random.fork_rng():
         torch.manual_seed(experiment.seed + fabric.global_rank)
@@ -126,7 +135,7 @@ def _run(
         if not fabric.is_global_zero:
             trainer.fit(save=lambda: _save(path, trainer))
             return run
-        checkpoint.write_data(path, trainer.model.shapes, splits)
+        checkpoint.write_data(path, trainer.model.shapes, splits, given=given)
         error: BaseException | None = None
         plugins.before_run(run)
         try:
@@ -182,6 +191,7 @@ def evaluate(
     tasks: Iterable[str] = (),
     overrides: Iterable[str] = (),
     plugins: Plugins | None = None,
+    splits: Splits | None = None,
 ) -> Evaluation:
     """Evaluate a trained run's model, its best weights if it has them.
 
@@ -191,6 +201,7 @@ def evaluate(
         overrides: such as "data.root=other": other data, seen through the run's own
             normalisation; the result is then returned but not written.
         plugins: all installed ones when left out.
+        splits: the data, if the run was given them.
 
     Returns:
         Numbers by task and metric.
@@ -203,7 +214,7 @@ def evaluate(
     overrides = list(overrides)
     experiment = checkpoint.read_experiment(path, plugins, overrides)
     chosen = [_task(name, experiment, plugins) for name in tasks] or list(experiment.tasks)
-    splits = checkpoint.load_splits(path, plugins, overrides)
+    splits = splits or checkpoint.load_splits(path, plugins, overrides)
     model = checkpoint.load(path, plugins)
     model.to(make_fabric().device)
     found = Run(path=path, experiment=experiment, plugins=[p.describe() for p in plugins.loaded],
@@ -284,6 +295,13 @@ def _write_result(folder: Path, label: str, result: TaskResult) -> None:
             written[kind][title] = name
     content = {"tables": result.tables, "notes": result.notes, **written}
     _write_json(folder / f"{label}.json", content)
+
+
+def _data(
+    experiment: Experiment, given: Splits | None, fitted: Mapping[str, Any] | None = None
+) -> Splits:
+    request = DataRequest(seed=experiment.seed, fitted=fitted)
+    return check_splits(given or experiment.data.build(request))
 
 
 # Small parts -------------------------------------------------------------------------------------

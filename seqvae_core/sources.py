@@ -11,6 +11,7 @@ from seqvae_core.plugins import Plugins, did_you_mean
 
 __all__ = ["merge", "override", "read"]
 
+_PATHS = {"folder", "path", "path_test", "path_train", "root"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -38,13 +39,18 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make `data.root` and `data.path` absolute against the file's folder."""
-    section = data.get("data")
-    if isinstance(section, dict):
-        for key in ("root", "path"):
-            if isinstance(section.get(key), str):
-                section[key] = str(folder / Path(section[key]).expanduser())
+    """Make the paths within `data` absolute against the file's folder."""
+    if isinstance(section := data.get("data"), dict):
+        _anchor(section, folder)
     return data
+
+
+def _anchor(table: dict[str, Any], folder: Path) -> None:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            _anchor(value, folder)
+        elif key in _PATHS and isinstance(value, str):
+            table[key] = str(folder / Path(value).expanduser())
 
 
 def _based(data: dict[str, Any], plugins: Plugins, below: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from seqvae_core.components import Critic
 from seqvae_core.devices import deferred_signals, make_fabric, make_optimizer
 from seqvae_core.errors import TrainingError
 from seqvae_core.experiment import Experiment, TrainConfig
-from seqvae_core.loading import Order, data_shapes, iterate, train_batches
+from seqvae_core.loading import Order, data_shapes, item_lengths, iterate, train_batches
 from seqvae_core.model import build_model
 from seqvae_core.objective import Losses, build_objective, final
 from seqvae_core.records import Batch, Noise, Output, Splits
@@ -74,7 +74,8 @@ class Trainer:
         self.noise = noise or Noise(experiment.seed).of(f"rank-{rank}")
         self.order = Order(
             count=len(splits.train), batch_size=self.config.batch_size, seed=experiment.seed,
-            rank=rank, world=world, accumulate=self.config.accumulate,
+            rank=rank, world=world, accumulate=self.config.accumulate, bucket=self.config.bucket,
+            lengths=item_lengths(splits.train, "train") if self.config.bucket > 1 else None,
         )  # fmt: skip
         self.model = build_model(experiment.model, data_shapes(splits), experiment.seed)
         self.objective = build_objective(experiment, self.model.shapes)
@@ -151,6 +152,7 @@ class Trainer:
         assert self._losses is not None
         found = self._losses.scalars() | out.scalars
         found["frames"] = out.batch.mask.sum().to(found["loss"]) / len(out.batch)
+        found["padding"] = 1.0 - out.batch.mask.to(found["loss"]).mean()
         for name, value in found.items():
             scalars[name] = scalars.get(name, 0.0) + share * value
 
@@ -192,7 +194,7 @@ class Trainer:
         config = self.config
         loader = train_batches(
             self.splits.train, self.order, start=self.step, steps=config.steps,
-            workers=config.workers,
+            workers=config.workers, pin_memory=config.pin_memory,
         )  # fmt: skip
         self.model.train()
         with deferred_signals() as asked_to_stop:

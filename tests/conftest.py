@@ -18,6 +18,17 @@ torch.set_num_threads(1)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Keep computed features out of the user's cache folder."""
+    before = os.environ.get("SEQVAE_CACHE")
+    os.environ["SEQVAE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("SEQVAE_CACHE")
+    if before is not None:
+        os.environ["SEQVAE_CACHE"] = before
+
+
 @pytest.fixture
 def double():
     """Make float64 the default type for the test."""

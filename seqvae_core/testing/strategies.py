@@ -100,16 +100,24 @@ def components(draw: st.DrawFn, cls: type[C], plugins: Plugins | None = None) ->
     required = [key for key, a in fields.items() if a.default is attrs.NOTHING]
     if unknown := sorted(set(required) - set(known)):
         raise TypeError(f"cannot draw {', '.join(unknown)} of {cls.__name__} without plugins")
-    try:
-        made = cls(**{key: draw(known[key]) for key in required})
-    except (ValueError, SeqVAEError):
-        assume(False)
+    made = _first(draw, cls, known, required)
     for key in draw(st.lists(st.sampled_from(sorted(known)), unique=True)) if known else ():
         try:
             made = evolve(made, **{key: draw(known[key])})  # type: ignore[misc]
         except (ValueError, SeqVAEError):
             continue
     return made
+
+
+def _first(draw: st.DrawFn, cls: type[C], known: dict[str, Strategy], required: list[str]) -> C:
+    """Draw what is required, and one thing more where a class wants one of several."""
+    for more in ([], *([key] for key in sorted(set(known) - set(required)))):
+        try:
+            return cls(**{key: draw(known[key]) for key in (*required, *more)})
+        except (ValueError, SeqVAEError):
+            continue
+    assume(False)
+    raise AssertionError  # not reached
 
 
 def _values(annotation: Any, plugins: Plugins | None) -> Strategy | None:

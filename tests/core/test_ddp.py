@@ -88,8 +88,9 @@ def test_two_ranks_stay_equal_critics_too_and_equal_one_process_on_the_joined_ba
 @pytest.mark.slow
 def test_the_command_line_trains_and_resumes_on_two_devices(tmp_path):
     source = tiny.write_experiment(tmp_path, steps=12, every=5)
+    changes = ("--set", "train.workers=1", "--set", "train.bucket=3")
     for name in ("whole", "cut"):
-        tiny.run("train", source, "--devices", 2, "--out", tmp_path / name)
+        tiny.run("train", source, *changes, "--devices", 2, "--out", tmp_path / name)
     import shutil
 
     shutil.rmtree(tmp_path / "cut/checkpoints/step-00000012")

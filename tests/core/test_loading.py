@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from seqvae_core.loading import (
     check_splits,
     collate,
     data_shapes,
+    item_lengths,
     iterate,
+    padding_share,
     train_batches,
 )
 from seqvae_core.records import Splits
@@ -82,6 +85,65 @@ def test_the_ranks_and_micro_batches_of_a_step_are_its_single_batch(drawn, step)
     sizes = {len(batch) for part in parts for batch in part}
     assert sizes == {shape["batch_size"] // (shares["world"] * shares["accumulate"])}
     assert {len(part) for part in parts} == {shares["accumulate"]}
+
+
+@st.composite
+def bucketed(draw):
+    """Draw the settings of an order with buckets, and lengths."""
+    shape, shares = draw(orders())
+    lengths = draw(st.lists(st.integers(1, 50), min_size=shape["count"], max_size=shape["count"]))
+    return shape | {"bucket": draw(st.integers(2, 5)), "lengths": lengths}, shares
+
+
+@given(drawn=bucketed(), window=st.integers(0, 3))
+def test_buckets_hold_what_the_same_steps_hold_without_them(drawn, window):
+    shape, _ = drawn
+    steps = range(window * shape["bucket"], (window + 1) * shape["bucket"])
+    plain = Order(**{**shape, "bucket": 1})
+    taken, wanted = (
+        sorted(flat(flat(order.step(step)) for step in steps)) for order in (Order(**shape), plain)
+    )
+    assert taken == wanted
+
+
+@given(drawn=bucketed(), step=st.integers(0, 20))
+def test_a_bucketed_batch_lies_between_its_neighbours_in_length(drawn, step):
+    shape, _ = drawn
+    order, lengths = Order(**shape), shape["lengths"]
+    window = step // shape["bucket"] * shape["bucket"]
+    batches = [flat(order.step(window + i)) for i in range(shape["bucket"])]
+    spans = sorted((min(lengths[i] for i in b), max(lengths[i] for i in b)) for b in batches)
+    assert all(one[1] <= other[0] for one, other in pairwise(spans))
+
+
+@given(drawn=bucketed(), step=st.integers(0, 50))
+def test_the_ranks_of_a_bucketed_step_are_its_single_batch(drawn, step):
+    shape, shares = drawn
+    parts = [Order(**shape, **shares, rank=rank).step(step) for rank in range(shares["world"])]
+    assert [index for part in parts for index in flat(part)] == flat(Order(**shape).step(step))
+
+
+@given(drawn=bucketed(), steps=st.lists(st.integers(0, 30), min_size=1, max_size=6))
+def test_a_bucketed_order_depends_on_the_step_alone_not_on_what_was_asked_before(drawn, steps):
+    shape, _ = drawn
+    order = Order(**shape)
+    assert [order.step(step) for step in steps] == [Order(**shape).step(step) for step in steps]
+
+
+def test_buckets_lower_the_padding_share():
+    lengths = [1 + (7 * i) % 100 for i in range(100)]
+    shape = {"count": 100, "batch_size": 10, "seed": 0, "lengths": lengths}
+    shares = [padding_share(Order(**shape, bucket=bucket)) for bucket in (1, 10)]
+    assert shares[0] > 0.35
+    assert shares[1] < 0.1
+    assert padding_share(Order(**shape | {"lengths": [5] * 100})) == 0.0
+
+
+def test_lengths_are_taken_from_the_data_or_read_once():
+    data = sequences(3, 1, 2)
+    assert item_lengths(data) == [3, 1, 2]
+    data.lengths = torch.tensor([4, 5, 6])
+    assert item_lengths(data) == [4, 5, 6]
 
 
 @given(seed=seeds)

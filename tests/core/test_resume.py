@@ -1,6 +1,8 @@
 """A run that was killed at any point continues to the same end, bit for bit."""
 
+import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -57,6 +59,37 @@ def test_a_run_killed_at_random_steps_resumes_to_the_same_end(uninterrupted, tmp
 
     assert_same_run(uninterrupted / "run", run)
     assert tensorboard_steps(run) == list(range(1, STEPS + 1))
+
+
+@pytest.mark.slow
+def test_a_run_with_worker_processes_and_buckets_resumes_in_the_middle_of_an_epoch(tmp_path):
+    source = tiny.write_experiment(tmp_path, steps=STEPS)
+    changes = [f"--set=train.{key}" for key in ("workers=2", "bucket=3", "log_every=1")]
+    tiny.run("train", source, *changes, "--out", tmp_path / "whole")
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        tiny.command("train", source, *changes, "--out", run), env=tiny.environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    kill_when(process, run, 17)
+    tiny.run("resume", run)
+    assert_same_run(tmp_path / "whole", run)
+
+
+@pytest.mark.slow
+def test_data_that_changed_since_the_run_began_are_refused(uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted / "run", tmp_path / "run")
+    splits = json.loads((tmp_path / "run/splits.json").read_text())
+    assert {part: len(names) for part, names in splits.items()} == {
+        "train": 43, "valid": 5, "test": 12}  # fmt: skip
+    assert len({name for names in splits.values() for name in names}) == 60
+    splits["test"].append(splits["train"].pop())
+    (tmp_path / "run/splits.json").write_text(json.dumps(splits))
+    for command in ("resume", "evaluate"):
+        done = tiny.run(command, tmp_path / "run", code=2)
+        assert "the data are not the run's: the " in done.stderr
+        assert "row " in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 KILL_IN_SAVE = """

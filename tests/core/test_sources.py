@@ -244,3 +244,13 @@ def test_any_toml_value_can_be_set(value):
     text = tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
     assert override({}, [f"a.b={text}"]) == {"a": {"b": tomllib.loads(f"x = {text}")["x"]}}
     assert override({}, [f"a.b={text}"])["a"]["b"] == value
+
+
+def test_paths_of_the_data_are_relative_to_the_file_nested_ones_too(tmp_path, plugins):
+    source = tmp_path / "my.toml"
+    source.write_text(
+        'preset = "fsdd"\n[data]\nroot = "corpus"\ncache = { folder = "kept" }\nfeatures = "mfcc"\n'
+    )
+    data = read(source, plugins, [])["data"]
+    assert (data["root"], data["cache"]["folder"]) == (f"{tmp_path}/corpus", f"{tmp_path}/kept")
+    assert data["features"] == "mfcc"

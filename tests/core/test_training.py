@@ -11,11 +11,12 @@ import torch
 from attrs import evolve, frozen
 from safetensors.torch import load_file
 
+from seqvae_core import runs
 from seqvae_core.components import DataRequest, Regularizer, RegularizerConfig
 from seqvae_core.errors import CheckpointError, ConfigError, DataError, TrainingError
 from seqvae_core.experiment import Experiment
 from seqvae_core.loading import collate, train_batches
-from seqvae_core.records import Noise
+from seqvae_core.records import Noise, Splits
 from seqvae_core.runs import train
 from seqvae_core.testing import plugins_with
 from seqvae_core.training import Trainer
@@ -253,3 +254,23 @@ def test_any_torch_dataset_of_tensors_or_dicts_trains(experiment):
         made = Trainer(found, Splits(train=data, valid=[], test=data))
         assert math.isfinite(made.advance(batches(made))["loss"])
         assert collate(data[:2]).x.shape[2:] == (4,)
+
+
+# Data at hand -----------------------------------------------------------------------------------
+
+
+def test_a_run_on_data_given_from_python_is_resumed_and_evaluated_with_them_alone(
+    tmp_path, plugins
+):
+    data = [torch.randn(5, 4, generator=torch.Generator().manual_seed(i)) for i in range(12)]
+    splits = Splits(train=data[:8], valid=data[8:10], test=data[10:])
+    source = tiny.write_experiment(tmp_path, steps=2, every=1)
+    experiment = Experiment.load(source, plugins, ["data.path=nowhere.npz"])
+    run = runs.train(experiment, tmp_path / "run", plugins=plugins, splits=splits)
+    assert run.step == 2
+    found = runs.evaluate(tmp_path / "run", plugins=plugins, splits=splits)
+    assert found["rates"] == runs.read_evaluation(tmp_path / "run")["rates"]
+    for action in (runs.resume, runs.evaluate):
+        with pytest.raises(CheckpointError, match="was trained on data given from Python"):
+            action(tmp_path / "run", plugins=plugins)
+    assert runs.resume(tmp_path / "run", plugins=plugins, splits=splits).step == 2
