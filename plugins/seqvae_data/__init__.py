@@ -1,4 +1,4 @@
-"""Data sets: the Japanese Vowels speakers, folders of audio files, and arrays on disk."""
+"""Data sets: arrays, speech, time series, EEG, images, video, and what others have."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,10 +9,19 @@ from seqvae_core.hookspecs import Preset, hookimpl
 
 @hookimpl
 def seqvae_datasets() -> Iterable[type[DatasetConfig]]:
-    """Return `japanese-vowels`, `audio-folder` and `arrays`."""
-    from seqvae_data.config import Arrays, AudioFolder, JapaneseVowels
+    """Return the data sets of each format."""
+    from seqvae_data.config import Arrays
+    from seqvae_data.eeg import config as eeg
+    from seqvae_data.foreign import config as foreign
+    from seqvae_data.images import config as images
+    from seqvae_data.images import factors_config as factors
+    from seqvae_data.series import config as series
+    from seqvae_data.speech import config as speech
+    from seqvae_data.speech import strings_config as strings
+    from seqvae_data.speech import timit_config as timit
 
-    return [JapaneseVowels, AudioFolder, Arrays]
+    parts = (eeg, factors, foreign, images, series, speech, strings, timit)
+    return [Arrays, *(dataset for part in parts for dataset in part.DATASETS)]
 
 
 @hookimpl

@@ -1,10 +1,7 @@
 """Sequences in one `.npy` or `.npz` file."""
 
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,86 +12,82 @@ from seqvae_core.components import DataRequest
 from seqvae_core.errors import DataError
 from seqvae_core.records import Splits
 from seqvae_data.config import Arrays
-from seqvae_data.items import RESERVED, Example, assemble
-from seqvae_data.splits import split
+from seqvae_data.frames import Prepare, Rows
+from seqvae_data.items import RESERVED, assemble, divide
+from seqvae_data.numpy_files import open_arrays
 
 __all__ = ["build"]
 
-_DAMAGE = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+Arrange = Callable[[NDArray[Any], str], NDArray[Any]]
 
 
-def build(config: Arrays, request: DataRequest) -> Splits:
-    """Read the arrays and share the rows among the parts."""
-    with _opened(config.path, config.key) as stored:
-        parted = {f"{config.key}_train", f"{config.key}_test"} <= stored.keys()
-        train = _examples(config, stored, "_train" if parted else "")
-        config = evolve(config, labels=tuple(train[0].labels))
-        test = _examples(config, stored, "_test") if parted else []
-        has_valid = parted and f"{config.key}_valid" in stored
-        valid = _examples(config, stored, "_valid") if has_valid else []
-    if not valid:
-        rows = [*train, *test]
-        given = range(len(train), len(rows)) if test else None
-        parts = split([_texts(row) for row in rows], config.split, request.seed, test=given)
-        train, valid, test = (
-            [rows[i] for i in members] for members in (parts.train, parts.valid, parts.test)
-        )
-    return assemble(train, valid, test, request, scaled=config.normalise)
+def build(
+    config: Arrays,
+    request: DataRequest,
+    *,
+    frames: Arrange | None = None,
+    prepare: Prepare | None = None,
+) -> Splits:
+    """Read or map the arrays and share the rows among the parts.
 
-
-@contextmanager
-def _opened(path: Path, key: str) -> Iterator[Mapping[str, Any]]:
-    """Give the arrays by name; those of an `.npz` file are read when asked for."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    with file:
-        try:
-            stored = np.load(file, allow_pickle=False)
-        except _DAMAGE:
-            raise DataError(
-                f"cannot read {path}: damaged, or not a NumPy file of numbers"
-            ) from None
-        yield {key: stored} if isinstance(stored, np.ndarray) else stored
+    Args:
+        config: where they are.
+        request: the seed, and what an earlier run fitted.
+        frames: from x and its name to (N, T, *frame); as `Arrays` says if left out.
+        prepare: see `assemble`.
+    """
+    frames = frames or partial(_frames, config)
+    stored = open_arrays(config.path, config.cache, config.key)
+    parted = {f"{config.key}_train", f"{config.key}_test"} <= stored.keys()
+    train = _rows(config, stored, "_train" if parted else "", frames)
+    if not parted:
+        parts = divide(train, config.split, request)
+        return assemble(*parts, request, scaled=config.normalise, prepare=prepare)
+    config = evolve(config, labels=tuple(train.labels))
+    test = _rows(config, stored, "_test", frames)
+    if f"{config.key}_valid" in stored:
+        parts = (train, _rows(config, stored, "_valid", frames), test)
+    else:
+        given = range(len(train), len(train) + len(test))
+        parts = divide([*train, *test], config.split, request, test=given)
+    return assemble(*parts, request, scaled=config.normalise, prepare=prepare)
 
 
 def _array(config: Arrays, stored: Mapping[str, Any], name: str) -> NDArray[Any]:
-    where = f"{config.path}, array '{name}'"
-    if name not in stored:
-        known = ", ".join(sorted(stored)) or "none"
-        raise DataError(f"{config.path}: no array '{name}'; known: {known}")
+    hint = "" if name.startswith(config.key) else "; data.labels names those to read"
     try:
-        array = np.asarray(stored[name])
-    except _DAMAGE as error:
-        if "allow_pickle" not in str(error):
-            raise DataError(f"{where}: damaged") from None
-        raise DataError(
-            f"{where}: Python objects are never read; leave it out by data.labels"
-        ) from None
+        array: NDArray[Any] = stored[name]
+    except DataError as error:
+        raise DataError(f"{error}{hint}") from None
     if array.dtype.kind not in "fiubU":
-        raise DataError(f"{where}: expected numbers or text, got {array.dtype}")
+        raise DataError(
+            f"{config.path}, array '{name}': expected numbers or text, got {array.dtype}{hint}"
+        )
     return array
 
 
-def _examples(config: Arrays, stored: Mapping[str, Any], suffix: str) -> list[Example]:
-    x = _frames(config, _array(config, stored, config.key + suffix), config.key + suffix)
+def _rows(config: Arrays, stored: Mapping[str, Any], suffix: str, frames: Arrange) -> Rows:
+    x = frames(_array(config, stored, config.key + suffix), config.key + suffix)
     lengths = _lengths(config, stored, suffix, x)
     labels = {
         name: _label(config, _array(config, stored, name + suffix), name + suffix, x)
         for name in _label_names(config, stored, suffix, len(x))
     }
-    return [
-        Example(
-            x=x[i, :length].astype(np.float32),
-            labels={
-                name: value[i, :length] if value.ndim == 2 else np.asarray(value[i])
-                for name, value in labels.items()
-            },
-            source=f"{config.path}, row {i} of '{config.key}{suffix}'",
+    rows = Rows(x, labels, f"{config.path}, array '{config.key}{suffix}'", lengths)
+    if not isinstance(x, np.memmap) and x.dtype.kind == "f":
+        _check_finite(rows, lengths)
+    return rows
+
+
+def _check_finite(rows: Rows, lengths: NDArray[np.int64]) -> None:
+    real = np.arange(rows.x.shape[1]) < lengths[:, None]
+    bad = ~np.isfinite(rows.x).reshape(*rows.x.shape[:2], -1).all(2) & real
+    if bad.any():
+        row = int(bad.any(1).argmax())
+        raise DataError(
+            f"{rows.source}, row {row}: {bad[row].sum()} of {lengths[row]} frames have NaN or "
+            "infinite values"
         )
-        for i, length in enumerate(lengths.tolist())
-    ]
 
 
 def _frames(config: Arrays, x: NDArray[Any], name: str) -> NDArray[Any]:
@@ -141,14 +134,14 @@ def _label_names(config: Arrays, stored: Mapping[str, Any], suffix: str, rows: i
     else:
         ending = [name.removesuffix(suffix) for name in stored if name.endswith(suffix)]
         others = [name for name in ending if name not in {config.key, "mask", "length"}]
-        names = [name for name in others if _rows(config, stored, name + suffix) == rows]
+        names = [name for name in others if _length(config, stored, name + suffix) == rows]
     for name in names:
         if name in RESERVED:
             raise DataError(f"{config.path}: a label cannot be called '{name}'")
     return names
 
 
-def _rows(config: Arrays, stored: Mapping[str, Any], name: str) -> int:
+def _length(config: Arrays, stored: Mapping[str, Any], name: str) -> int:
     array = _array(config, stored, name)
     return len(array) if array.ndim else 0
 
@@ -160,7 +153,3 @@ def _label(config: Arrays, value: NDArray[Any], name: str, x: NDArray[Any]) -> N
             f"{x.shape[:2]}, got {value.shape}; data.labels names those to read"
         )
     return value
-
-
-def _texts(example: Example) -> dict[str, str]:
-    return {name: str(value) for name, value in example.labels.items() if not value.ndim}

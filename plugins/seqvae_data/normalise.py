@@ -1,29 +1,28 @@
 """Per-channel mean and standard deviation over real frames, kept as plain data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqvae_core.errors import DataError
+from seqvae_data.frames import Stats
 
-__all__ = ["apply", "fit"]
+__all__ = ["apply", "fit", "invert"]
 
 
-def fit(
-    frames: Sequence[NDArray[np.float32]],  # each (T, C, ...)
-) -> dict[str, list[float]]:
+def fit(parts: Iterable[Stats]) -> dict[str, list[float]]:
     """Return `mean` and `std` of each channel over all frames (and a grid), C numbers each.
 
     Raises:
         DataError: if a channel is constant.
     """
-    axes = (0, *range(2, frames[0].ndim))
-    count = sum(x.size // x.shape[1] for x in frames)
-    mean = sum(x.sum(axes, dtype=np.float64) for x in frames) / count
-    square = sum(((x - _spread(mean, x)) ** 2).sum(axes) for x in frames)
-    std = np.sqrt(square / count)
+    rest = iter(parts)  # a million sums need not be in memory at once
+    chunks = iter(lambda: list(islice(rest, 4096)), [])
+    stats = Stats.merged([Stats.merged(chunk) for chunk in chunks])
+    mean, std = stats.total / stats.count, np.sqrt(stats.square / stats.count)
     constant = np.flatnonzero(std <= 1e-7 * np.abs(mean))
     if constant.size:
         raise DataError(
@@ -34,14 +33,25 @@ def fit(
 
 
 def apply(
-    x: NDArray[np.float32],  # (T, C, ...)
-    fitted: dict[str, Any],
+    x: NDArray[Any],  # (T, C, ...)
+    fitted: Mapping[str, Any],
 ) -> NDArray[np.float32]:
     """Return x with each channel shifted and scaled by what was fitted."""
-    mean, std = (np.asarray(fitted[key], dtype=np.float64) for key in ("mean", "std"))
-    scaled: NDArray[np.float32] = ((x - _spread(mean, x)) / _spread(std, x)).astype(np.float32)
+    mean, std = _fitted(x, fitted)
+    scaled: NDArray[np.float32] = ((x - mean) / std).astype(np.float32)
     return scaled
 
 
-def _spread(value: NDArray[np.float64], x: NDArray[Any]) -> NDArray[np.float64]:
-    return value.reshape(-1, *[1] * (x.ndim - 2))
+def invert(
+    x: NDArray[Any],  # (T, C, ...)
+    fitted: Mapping[str, Any],
+) -> NDArray[np.float32]:
+    """Return normalised x in the units that the data came in."""
+    mean, std = _fitted(x, fitted)
+    restored: NDArray[np.float32] = (x * std + mean).astype(np.float32)
+    return restored
+
+
+def _fitted(x: NDArray[Any], fitted: Mapping[str, Any]) -> list[NDArray[np.float64]]:
+    shape = (-1, *[1] * (x.ndim - 2))
+    return [np.asarray(fitted[key], dtype=np.float64).reshape(shape) for key in ("mean", "std")]

@@ -153,11 +153,11 @@ def test_settings_survive_plain_data(plugins, tmp_path):
 
 def test_pickled_arrays_are_never_read(save, tmp_path):
     config = save(x=X, notes=np.array([{"a": 1}] * 20, dtype=object))
-    refused(config, "array 'notes': Python objects are never read; leave it out by data.labels")
+    refused(config, "array 'notes': Python objects are never read; data.labels names those to read")
     assert len(everything(build(evolve(config, labels=())))) == 20
     path = tmp_path / "x.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    refused(Arrays(path=path), "damaged, or not a NumPy file of numbers")
+    refused(Arrays(path=path), "Python objects are never read")
     path.write_bytes(pickle.dumps({"x": 1}))
     refused(Arrays(path=path), "damaged, or not a NumPy file of numbers")
 
@@ -166,7 +166,7 @@ def test_damaged_files_are_named(save, tmp_path):
     config = save(x=X)
     content = config.path.read_bytes()
     config.path.write_bytes(content[: len(content) // 2])
-    refused(config, "cannot read")
+    refused(config, "damaged, or not a NumPy file")
     config.path.write_bytes(content.replace(X[3].tobytes()[:16], b"\0" * 16))
     refused(config, "array 'x': damaged")
     np.savez_compressed(config.path, x=X)
@@ -174,7 +174,7 @@ def test_damaged_files_are_named(save, tmp_path):
     config.path.write_bytes(content[:300] + b"\xff" * 300 + content[600:])
     refused(config, "array 'x': damaged")
     config.path.write_bytes(b"")
-    refused(config, "cannot read")
+    refused(config, "damaged, or not a NumPy file")
     refused(Arrays(path=tmp_path / "no.npy"), "cannot read .*no.npy: No such file")
 
 
@@ -192,7 +192,7 @@ def test_damaged_files_are_named(save, tmp_path):
         ({"x": X, "mask": np.eye(20, 6) > 0}, "array 'mask': expected lengths in 1..6"),
         ({"x": X, "y": X}, r"array 'y': expected a label of shape \(20,\) or \(20, 6\)"),
         ({"x": X, "path": SPEAKER}, "a label cannot be called 'path'"),
-        ({"x": np.where(np.eye(6, 3) > 0, np.nan, X)}, r"row \d+ of 'x': 3 of 18 values are NaN"),
+        ({"x": np.where(np.eye(6, 3) > 0, np.nan, X)}, r"row \d+: 3 of 6 frames have NaN"),
     ],
 )  # fmt: skip
 def test_arrays_that_do_not_fit_are_named(save, arrays, said):
@@ -206,3 +206,19 @@ def test_data_with_other_frames_than_the_run_are_refused(save):
     unscaled = {key: value for key, value in fitted.items() if key != "mean"}
     with pytest.raises(DataError, match="3 channels, 'mean' of 0"):
         build(save(x=X), fitted=unscaled)
+
+
+def test_a_large_npy_file_is_mapped_and_read_row_by_row(tmp_path):
+    np.save(tmp_path / "x.npy", X.astype(np.float32))
+    splits = build(Arrays(path=tmp_path / "x.npy", normalise=False))
+    assert isinstance(splits.train.examples.x, np.memmap)
+    assert sorted(one["x"].sum().item() for one in everything(splits)) == pytest.approx(
+        sorted(X.sum((1, 2)).tolist()), rel=1e-5
+    )
+
+
+def test_normalisation_is_undone_by_restore(save):
+    splits = build(save(x=X))
+    restored = splits.restore(splits.train[0]["x"].numpy())
+    row = int(splits.train.names[0].removeprefix("row "))
+    np.testing.assert_allclose(restored, X[row], rtol=1e-5)

@@ -6,17 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from seqvae_core import Experiment
 from seqvae_core.components import DataRequest
 from seqvae_core.config import plain, structure_component
 from seqvae_core.errors import ConfigError, DataError
 from seqvae_core.loading import check_splits, data_shapes
-from seqvae_data.audio import read
-from seqvae_data.config import AudioFolder, SplitConfig
+from seqvae_core.runs import train
+from seqvae_core.testing import check_component
+from seqvae_data.config import CacheConfig, SplitConfig
+from seqvae_data.speech.audio import read, trim
+from seqvae_data.speech.config import AudioFolder
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -152,10 +157,13 @@ def test_whole_utterances_have_no_label_utterance(config):
 # Normalisation -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("features", ["log-mel", "log-magnitude"])
-def test_training_channels_have_mean_0_and_standard_deviation_1(config, features):
+@pytest.mark.parametrize(
+    ("features", "channels"),
+    [("log-mel", 40), ("log-magnitude", 200), ("mfcc", 13), ("waveform", 400)],
+)
+def test_training_channels_have_mean_0_and_standard_deviation_1(config, features, channels):
     splits = build(evolve(config, features=features))
-    assert splits.fitted["frame"] == [40 if features == "log-mel" else 200]
+    assert splits.fitted["frame"] == [channels]
     x = torch.cat([item["x"] for item in splits.train]).double()
     assert x.mean(0).abs().max() < 1e-5
     assert (x.std(0, correction=0) - 1).abs().max() < 1e-5
@@ -225,6 +233,14 @@ def not_finite(path):
     soundfile.write(path, np.array([0.0, np.nan, np.inf] * 2000), RATE, "FLOAT", format="WAV")
 
 
+def garbage_header(path):
+    path.write_bytes(b"RIFF" + bytes(range(36)) + path.read_bytes()[40:])
+
+
+def absurd(path):
+    soundfile.write(path, np.full(3000, 1e300), RATE, "DOUBLE", format="WAV")
+
+
 def too_short(path):
     soundfile.write(path, np.zeros(300), RATE, format="WAV")
 
@@ -236,9 +252,11 @@ def other_rate(path):
 FAULTS = [
     ("0_ann_0.wav", cut_short, "is truncated: 3222 bytes, its header promises 6444"),
     ("1_bob_1.flac", cut_short, "cannot be read as audio"),
-    ("1_dan_2.WAV", lambda path: path.write_bytes(b""), "cannot be read as audio"),
+    ("1_dan_2.WAV", lambda path: path.write_bytes(b""), "is empty: 0 bytes"),
     ("1_dan_2.WAV", lambda path: path.write_bytes(b"junk" * 999), "cannot be read as audio"),
     ("0_bob_0.wav", lambda path: path.write_bytes(path.read_bytes()[:20]), "cannot be read"),
+    ("0_bob_0.wav", garbage_header, "cannot be read as audio"),
+    ("0_cleo_0.wav", absurd, r"has a sample of 1e\+300, expected full scale 1"),
     ("0_ann_0.wav", no_samples, "has no samples"),
     ("0_cleo_0.wav", not_finite, "4000 of 6000 samples are NaN or infinite"),
     ("0_cleo_0.wav", too_short, "300 samples are fewer than one frame of 400"),
@@ -277,6 +295,64 @@ def test_a_wav_file_of_unknown_length_is_read_to_its_end(tmp_path, tone):
     assert read(path)[0].size == 4800
 
 
+def test_the_rate_of_most_files_is_the_rate(config):
+    other_rate(config.root / "0_ann_0.wav")
+    said = refused(
+        config, r"0_ann_0\.wav: sampled at 8000 Hz, .*0_ann_1\.flac at 16000 Hz: set data"
+    )
+    with pytest.warns(UserWarning, match=said):
+        splits = build(evolve(config, on_error="skip"))
+    assert splits.fitted["sample_rate"] == RATE
+    resampled = build(evolve(config, sample_rate=RATE))
+    assert sum(len(getattr(resampled, part)) for part in PARTS) == 24
+
+
+def test_a_file_with_another_number_of_channels_is_named_where_one_is_asked_for(config, tone):
+    sound = tone(440)
+    soundfile.write(config.root / "1_dan_0.wav", np.stack([sound, sound], 1), RATE)
+    build(config)
+    refused(evolve(config, channels=1), r"1_dan_0\.wav: has 2 channels, expected 1")
+
+
+def test_a_path_without_labels_is_left_out_on_request(config):
+    config = evolve(config, pattern=NAME.replace(r"\d+", "[01]"), on_error="skip")
+    config = evolve(config, split=SplitConfig(label="take", pattern="0"))
+    with pytest.warns(UserWarning, match="left out 8 files: .*'0_ann_2.WAV' does not match"):
+        splits = build(config)
+    assert splits.classes["take"] == ("1", "0")
+
+
+def test_the_files_of_an_empty_match_are_refused_even_if_they_may_be_left_out(config):
+    with pytest.warns(UserWarning, match="left out 24 files"):
+        refused(
+            evolve(config, pattern="(?P<a>nothing)", on_error="skip"),
+            "none of the 24 files can be used, the first: .*0_ann_0.wav",
+        )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(data=st.data())
+def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path, tone, sphere, data):
+    sound = tone(440, 0.03)
+    soundfile.write(tmp_path / "a.wav", sound, RATE)
+    whole = data.draw(st.sampled_from([(tmp_path / "a.wav").read_bytes(), sphere(sound)]))
+    content = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
+    for _ in range(data.draw(st.integers(0, 6)) if content else 0):
+        at = data.draw(
+            st.integers(0, min(len(content) - 1, data.draw(st.sampled_from([60, 4000]))))
+        )
+        content[at] = data.draw(st.integers(0, 255))
+    damaged = tmp_path / "damaged.wav"
+    damaged.write_bytes(content)
+    said = ""
+    try:
+        found, _ = read(damaged, 8000)
+        assert np.isfinite(found).all()
+    except DataError as error:
+        said = str(error)
+    assert "\n" not in said
+
+
 def test_when_no_file_can_be_used_the_first_reason_is_given(config):
     config = evolve(config, on_error="skip", spectrum=evolve(config.spectrum, fmax=1e5))
     with pytest.warns(UserWarning, match="left out 24 files"):
@@ -288,7 +364,7 @@ def test_wrong_folders_patterns_and_labels_are_refused(config, corpus):
     refused(evolve(config, extensions=("mp3",)), r"no \.mp3 files in ")
     refused(evolve(config, exclude="."), "but 24 that 'exclude' leaves out")
     refused(evolve(config, pattern=r"(?P<a>\d)_b"), r"'0_ann_0\.wav' does not match data\.pattern")
-    refused(evolve(config, labels=("sex",)), "no label 'sex' in data.pattern; known: word, sp")
+    refused(evolve(config, labels=("sex",)), "no label 'sex'; known: word, speaker, take$")
     refused(evolve(config, pattern="(?P<x>.)", labels=("x",)), "a label cannot be called 'x'")
     refused(evolve(config, split=SplitConfig(group="sex")), "no label 'sex' to split by")
 
@@ -298,10 +374,62 @@ def test_a_channel_that_never_changes_is_refused(config):
     refused(evolve(config, spectrum=spectrum), "40 of 40 channels are constant")
 
 
-@pytest.mark.parametrize(("module", "extra"), [("soundfile", "soundfile"), ("soxr", "soxr")])
-def test_without_the_audio_libraries_the_extra_is_named(config, monkeypatch, module, extra):
+@pytest.mark.parametrize("module", ["soundfile", "soxr"])
+def test_without_the_audio_libraries_the_extra_is_named(config, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
-    refused(evolve(config, sample_rate=8000), rf"needs {extra}: pip install 'seqvae\[audio\]'")
+    config = evolve(config, sample_rate=8000, cache=CacheConfig(keep=False))
+    refused(config, rf"needs {module}: pip install 'seqvae\[audio\]'")
+
+
+# Silence -----------------------------------------------------------------------------------------
+
+
+def test_silence_at_both_ends_is_left_out_and_pauses_are_kept(tone):
+    quiet, loud = np.zeros(4000), tone(440)  # 4800 samples
+    start, stop = trim(np.concatenate([quiet, loud, quiet, loud, quiet]), 400, 160, 40.0)
+    assert 4000 - 400 <= start <= 4000
+    assert 17600 <= stop <= 17600 + 400
+
+
+@given(st.floats(1.0, 80.0), st.integers(1, 3000))
+def test_a_sound_as_loud_throughout_is_not_shortened_by_more_than_a_hop(below, size):
+    start, stop = trim(np.sin(np.arange(size) + 0.1), 400, 160, below)
+    assert start == 0
+    assert size - 160 < stop <= size
+
+
+def test_trimmed_files_have_fewer_frames_and_are_found_again_in_the_cache(config, tone):
+    sound = np.concatenate([np.zeros(8000), tone(440), np.zeros(8000)])
+    soundfile.write(config.root / "0_ann_0.wav", sound, RATE)
+    whole, trimmed = build(config), build(evolve(config, trim_db=30.0))
+    assert len(whole.test[0]["x"]) == 128
+    assert 28 <= len(trimmed.test[0]["x"]) <= 33
+    assert same(trimmed, build(evolve(config, trim_db=30.0)))
+    soundfile.write(config.root / "0_ann_0.wav", np.zeros(8000), RATE)
+    refused(evolve(config, trim_db=30.0), r"0_ann_0\.wav: is silent throughout")
+
+
+# Training ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("features", ["mfcc", "waveform"])
+def test_a_model_trains_on_segments(config, plugins, tmp_path, features):
+    experiment = Experiment.load(tiny.write_experiment(tmp_path, steps=2), plugins)
+    data = evolve(config, features=features, segment=10)
+    run = train(evolve(experiment, data=data, tasks=()), tmp_path / "run", plugins=plugins)
+    assert tiny.steps_of(run.path) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"features": "mfcc", "trim_db": 40.0, "channels": 1},
+        {"features": "waveform", "spectrum": {"frame_ms": 5.0}, "segment": 4, "segment_hop": 3},
+    ],
+)
+def test_every_kind_of_features_keeps_the_contract(plugins, config, settings):
+    data = {"name": "audio-folder", "root": str(config.root), "pattern": NAME, **settings}
+    check_component(structure_component("dataset", data, plugins))
 
 
 # Settings ----------------------------------------------------------------------------------------
@@ -319,7 +447,10 @@ def test_settings_survive_plain_data(plugins, corpus):
         ("pattern", "(", "'pattern' must be a regular expression"),
         ("pattern", "a(b)c", "'pattern' must have named groups"),
         ("segment_hop", 3, "'segment_hop' must not be given without 'segment'"),
-        ("features", "mfcc", "expected one of log-mel, log-magnitude, got 'mfcc'"),
+        ("features", "plp", "expected one of log-mel, log-magnitude, mfcc, waveform, got 'plp'"),
+        ("trim_db", -40.0, "'trim_db' must be > 0.0: -40.0"),
+        ("channels", 0, "'channels' must be >= 1: 0"),
+        ("numbers", ["age"], "'numbers' must not be given without 'manifest' or 'intervals'"),
         ("split", {"test": 2.0}, "'test' must be < 1.0: 2.0"),
     ],
 )

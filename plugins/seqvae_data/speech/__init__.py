@@ -1,0 +1,1 @@
+"""Speech: folders of audio files, TIMIT, spectra and what makes them heard again."""
