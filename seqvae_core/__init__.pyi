@@ -35,19 +35,22 @@ from .runs import (
 from .settings import (
     OptimizerConfig, Schedule,
 )
+from .study import (
+    Cell, Study,
+)
 from .training import (
     Player, Trainer, players,
 )
 
 __all__ = [
-    "Backbone", "BackboneConfig", "Batch", "CheckpointError", "Component", "ConfigError",
+    "Backbone", "BackboneConfig", "Batch", "Cell", "CheckpointError", "Component", "ConfigError",
     "Critic", "DataError", "DataRequest", "DatasetConfig", "Decoder", "DecoderConfig",
     "Distribution", "Draw", "DuplicateComponentError", "Encoder", "EncoderConfig", "Estimate",
     "Experiment", "KLConfig", "Latent", "LatentConfig", "Likelihood", "LikelihoodConfig",
     "Losses", "MIEstimator", "MIEstimatorConfig", "ModelConfig", "Noise", "Objective",
     "OptimizerConfig", "Output", "PairCritic", "Player", "PluginError", "Plugins",
     "PluginsConfig", "Preset", "Prior", "PriorConfig", "Regularizer", "RegularizerConfig",
-    "Run", "Schedule", "SeqVAE", "SeqVAEError", "ShapeError", "Shapes", "Splits", "Task",
+    "Run", "Schedule", "SeqVAE", "SeqVAEError", "ShapeError", "Shapes", "Splits", "Study", "Task",
     "TaskConfig", "TaskResult", "TrainConfig", "Trainer", "TrainingError",
     "UnknownComponentError", "Variable", "collate", "evaluate", "hookimpl", "iterate", "load",
     "load_splits", "players", "resume", "train",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         TaskConfig,
     )
     from seqvae_core.records import Run
+    from seqvae_core.study import Study
 
 __all__ = ["Preset", "hookimpl", "hookspec"]
 
@@ -126,6 +127,11 @@ def seqvae_datasets() -> "Iterable[type[DatasetConfig]]":  # type: ignore[empty-
 @hookspec
 def seqvae_presets() -> "Iterable[Preset]":  # type: ignore[empty-body]
     """Return ready experiments, as plain data."""
+
+
+@hookspec
+def seqvae_studies() -> "Iterable[Study]":  # type: ignore[empty-body]
+    """Return studies: the training runs of a paper's experiment, and the page made from them."""
 
 
 # Lifecycle -------------------------------------------------------------------------------------

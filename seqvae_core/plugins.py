@@ -23,6 +23,7 @@ from seqvae_core.errors import (
     UnknownComponentError,
 )
 from seqvae_core.hookspecs import Preset
+from seqvae_core.study import Study
 
 if TYPE_CHECKING:
     from seqvae_core.records import Run
@@ -44,6 +45,7 @@ KINDS: Mapping[str, type[Component]] = {
     )
 }
 
+_RECORDS: Mapping[str, type] = {"preset": Preset, "study": Study}
 _KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -103,7 +105,7 @@ class Plugins:
     # Components ---------------------------------------------------------------------------------
 
     def components(self, kind: str) -> dict[str, Any]:
-        """Return the classes of one kind (or the presets) by name, sorted.
+        """Return the classes of one kind (or the presets, or studies) by name, sorted.
 
         Raises:
             DuplicateComponentError: if two plugins provide one name.
@@ -112,7 +114,7 @@ class Plugins:
         return {name: self._single(kind, name, table[name]) for name in sorted(table)}
 
     def get(self, kind: str, name: str) -> Any:
-        """Return the class (or preset) of that kind and name.
+        """Return the class (or preset, or study) of that kind and name.
 
         Raises:
             UnknownComponentError: naming what is close, what is known and what was left out.
@@ -231,8 +233,8 @@ class Plugins:
 
     def _collect(self, name: str) -> dict[str, list[Any]]:
         provides: dict[str, list[Any]] = {}
-        for kind, base in {**KINDS, "preset": Preset}.items():
-            hook = f"seqvae_{kind}s"
+        for kind, base in {**KINDS, **_RECORDS}.items():
+            hook = "seqvae_studies" if kind == "study" else f"seqvae_{kind}s"
             for implementation in getattr(self._manager.hook, hook).get_hookimpls():
                 if implementation.plugin_name == name:
                     provides[kind] = list(implementation.function() or ())
@@ -280,9 +282,9 @@ def _check_hooks(module: Any) -> None:
 
 def _check_items(items: list[Any], kind: str, base: type, hook: str) -> None:
     for item in items:
-        if kind == "preset":
-            if not isinstance(item, Preset):
-                raise PluginError(f"{hook} returned {item!r}, expected a Preset")
+        if kind in _RECORDS:
+            if not isinstance(item, base):
+                raise PluginError(f"{hook} returned {item!r}, expected a {base.__name__}")
         elif not (inspect.isclass(item) and issubclass(item, base)):
             raise PluginError(f"{hook} returned {item!r}, expected a subclass of {base.__name__}")
         elif inspect.isabstract(item):

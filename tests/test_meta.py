@@ -42,7 +42,7 @@ def test_every_hook_is_named_in_a_test(hook):
 
 def test_there_is_a_hook_for_each_kind_and_a_method_for_each_observer():
     observers = {"before_run", "after_step", "after_evaluation", "after_run"}
-    kinds = {f"{kind}s" for kind in [*KINDS, "preset"]}
+    kinds = {f"{kind}s" for kind in [*KINDS, "preset"]} | {"studies"}
     assert {hook.removeprefix("seqvae_") for hook in HOOKS} == kinds | observers
     for name in observers:
         spec = inspect.signature(getattr(hookspecs, f"seqvae_{name}"))

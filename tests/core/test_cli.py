@@ -8,9 +8,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import tiny
+
+from seqvae_core import sources
 
 SITE = Path(__file__).resolve().parent.parent / "data" / "site"
 
@@ -63,7 +66,7 @@ def test_train_prints_one_table_for_each_task_and_the_report_and_logs_to_stderr(
     assert not any(note in done.stdout for note in stored["notes"])
     assert lines[-1].startswith("report: ")
     assert (Path.cwd() / lines[-1].removeprefix("report: ")).is_file()
-    assert re.search(r"step 4/4 .* nats/frame .* left", done.stderr)
+    assert re.search(r"step 4/4 .* nats/frame, \d+% padding .* left", done.stderr)
 
 
 def test_without_out_a_run_is_named_after_its_source(source, tmp_path, monkeypatch):
@@ -228,7 +231,10 @@ def test_presets_are_listed_with_their_plugin_as_json_and_as_a_table(plugins):
     for row in rows:
         assert row.keys() == {"name", "summary", "reference", "plugin"}
         assert all(isinstance(value, str) and value for value in row.values())
-        assert tiny.call("show", row["name"], "--set", "data.root=corpus").stdout
+        data = sources.read(row["name"], plugins, [])["data"]
+        needed = attrs.fields_dict(plugins.get("dataset", data["name"])).get("root")
+        root = ["--set", "data.root=corpus"] if needed and needed.default is attrs.NOTHING else []
+        assert tiny.call("show", row["name"], *root).stdout
     table = tiny.call("presets").stdout
     assert all(row["name"] in table for row in rows)
 

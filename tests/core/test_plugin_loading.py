@@ -160,7 +160,7 @@ def test_components_with_a_failing_plugin_are_the_components_without_it(site, na
     site(name, builtins=True)
     plugins = Plugins.load()
     assert name in {plugin.name for plugin in plugins.failures}
-    for kind in [*KINDS, "preset"]:
+    for kind in [*KINDS, "preset", "study"]:
         assert plugins.components(kind) == without.components(kind)
 
 
