@@ -151,10 +151,24 @@ class Decoder(nn.Module):
         T is that of the local latents, else of x, else 1.
         """
 
-    def sample(self, latents: Mapping[str, Tensor], lengths: Tensor, noise: Noise) -> Tensor:
-        """Return features (B, max(lengths), *decoded), drawn ancestrally if autoregressive."""
-        features: Tensor = self(latents)[0]
-        return features
+    def ancestral(
+        self,
+        latents: Mapping[str, Tensor],
+        lengths: Tensor,
+        draw: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Return frames (B, max(lengths), *frame), drawn one after another and fed back.
+
+        Asked of autoregressive decoders alone. The result is what `draw` makes of the features
+        that `forward` gives for it.
+
+        Args:
+            latents: as for `forward`.
+            lengths: frames of each sequence, (B,).
+            draw: from features (B, t, *decoded) of a step (t = 1), or of one place of the grids
+                of t steps, with H = W = 1, to the numbers there; called once for each, in order.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not autoregressive")
 
 
 @frozen(kw_only=True)
@@ -169,7 +183,11 @@ class DecoderConfig(Component):
 
 
 class Likelihood(nn.Module):
-    """Decoder features (B, T, *decoded) to a distribution over frames (B, T, *frame)."""
+    """Decoder features (B, T, *decoded) to a distribution over frames (B, T, *frame).
+
+    To serve an autoregressive decoder of grids, features (D, H, W) are read place by place, alike
+    at all places: it asks for one at a time, with H = W = 1.
+    """
 
     @abstractmethod
     def forward(self, features: Tensor) -> Distribution:
@@ -259,6 +277,7 @@ class Estimate:
         bound: on which side of the truth it lies in expectation.
         n: the number of samples that it was read from.
         note: what a reader must know (saturated, not converged).
+        beside: other readings by name, in nats, such as a bound beside a value that is none.
     """
 
     value: float
@@ -266,6 +285,7 @@ class Estimate:
     bound: Literal["lower", "upper", "none"]
     n: int
     note: str = ""
+    beside: Mapping[str, float] = Factory(dict)
 
 
 class PairCritic(nn.Module):
@@ -299,10 +319,16 @@ class MIEstimator(ABC):
 
 @frozen(kw_only=True)
 class MIEstimatorConfig(Component):
-    """An estimator of mutual information."""
+    """An estimator of mutual information.
+
+    `offers_critic` says that it fits a regularizer's slot, `bound` on which side of the truth its
+    values lie in expectation, `loose` that even the best of critics does not bring them close.
+    """
 
     kind: ClassVar[str] = "mi_estimator"
     offers_critic: ClassVar[bool] = False
+    bound: ClassVar[Literal["lower", "upper", "none"]] = "none"
+    loose: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, shapes: Shapes) -> MIEstimator:

@@ -50,6 +50,11 @@ def build_model(config: ModelConfig, shapes: Shapes, seed: int) -> "SeqVAE":
             for name, latent in config.latents.items()
         }
         decoder = config.decoder.build(shapes)
+        if taken := latents.keys() & decoder.local_features.keys():
+            raise ShapeError(
+                f"'{taken.pop()}' is both a latent and a local feature of decoder "
+                f"'{config.decoder.name}'; name one of them otherwise"
+            )
         local = {
             name: Variable(name=name, scope="local", shape=tuple(shape), family="feature")
             for name, shape in decoder.local_features.items()
@@ -185,52 +190,100 @@ class SeqVAE(nn.Module):
         return {name: latents[name].sample for name in self.priors}
 
     @torch.no_grad()
-    def decode(self, latents: Mapping[str, Tensor], *, mask: Tensor | None = None) -> Tensor:
-        """Return the mean of p(x|latents), (B, T, *frame), zero outside the mask if given."""
+    def decode(
+        self,
+        latents: Mapping[str, Tensor],
+        *,
+        mask: Tensor | None = None,
+        noise: Noise | None = None,
+        sample: bool = False,
+    ) -> Tensor:
+        """Return the mean of p(x|latents), (B, T, *frame), zero outside the mask if given.
+
+        An autoregressive decoder has no such mean: it draws x from its own earlier frames.
+
+        Args:
+            latents: by name, (B, D) or (B, T, D).
+            mask: (B, T) bool; without local latents it says how long the sequences are.
+            noise: what x is drawn from.
+            sample: draw x in place of its mean, as an autoregressive decoder does anyway.
+        """
         with self._evaluating():
             latents = {name: value.to(self.device) for name, value in latents.items()}
             if mask is None:
-                mask = torch.ones(_extent(latents), dtype=torch.bool, device=self.device)
-            mean = self._likelihood_of(latents, mask, None).mean
-            return zero_padding(mean, mask.to(mean.device))
+                mask = torch.ones(_extent(latents), dtype=torch.bool)
+            return self._frames(latents, mask.to(self.device), noise or Noise(0), sample)
+
+    def _frames(
+        self, latents: Mapping[str, Tensor], mask: Tensor, noise: Noise, sample: bool
+    ) -> Tensor:
+        stream = noise.of("decoder")
+        if not self.decoder.autoregressive:
+            likelihood = self._likelihood_of(latents, mask, None)
+            return zero_padding(likelihood.rsample(stream) if sample else likelihood.mean, mask)
+        drawn = self.decoder.ancestral(
+            latents, mask.sum(1), lambda features: self.likelihood(features).rsample(stream)
+        )
+        frames = drawn.new_zeros(*mask.shape, *drawn.shape[2:])
+        frames[:, : drawn.shape[1]] = drawn
+        return zero_padding(frames, mask)
 
     def reconstruct(self, x: Any, *, mask: Tensor | None = None) -> Tensor:
-        """Return the mean reconstruction from posterior means, zero in the padding."""
+        """Return the mean reconstruction from posterior means, zero in the padding.
+
+        An autoregressive decoder sees the true earlier frames; see `decode` for what it makes of
+        the latents alone.
+        """
         out = self.output(x, mask=mask)
         return zero_padding(out.likelihood.mean, out.batch.mask)
 
     @torch.no_grad()
-    def generate(self, n: int, lengths: Tensor | int = 1, *, noise: Noise | None = None) -> Tensor:
-        """Draw n sequences from the priors and return their means.
+    def generate(
+        self,
+        n: int,
+        lengths: Tensor | int = 1,
+        *,
+        noise: Noise | None = None,
+        given: Mapping[str, Tensor] | None = None,
+        sample: bool = False,
+    ) -> Tensor:
+        """Draw n sequences from the priors and return their means, or the draws of x.
 
         Args:
             n: how many.
             lengths: of each, (n,) or one for all.
             noise: what to draw from.
+            given: latents by name that are not to be drawn, (n, D) or (n, T, D).
+            sample: draw x in place of its mean, as an autoregressive decoder does anyway.
 
         Returns:
             (n, max(lengths), *frame), zero past each length.
+
+        Raises:
+            ShapeError: for a given latent that the model does not have.
         """
         noise = noise or Noise(0)
         lengths = torch.as_tensor(lengths, device=self.device).expand(n)
         mask = torch.arange(int(lengths.max()), device=self.device) < lengths[:, None]
         with self._evaluating():
-            priors: dict[str, Any] = dict(self.priors.items())
             latents = {
-                name: prior.sample(n, lengths, noise.of("prior").of(name))
-                for name, prior in priors.items()
+                self.shapes.latent(name).name: value.to(self.device)
+                for name, value in (given or {}).items()
             }
-            features = self.decoder.sample(latents, lengths, noise.of("decoder"))
-            features = features.expand(-1, mask.shape[1], *features.shape[2:])
-            return zero_padding(self.likelihood(features).mean, mask)
+            priors: dict[str, Any] = dict(self.priors.items())
+            for name, prior in priors.items():
+                if name not in latents:
+                    latents[name] = prior.sample(n, lengths, noise.of("prior").of(name))
+            return self._frames(latents, mask, noise, sample)
 
-    def swap(self, a: Any, b: Any, *names: str) -> Tensor:
-        """Return a with the latents `names` taken from b, decoded to means.
+    def swap(self, a: Any, b: Any, *names: str, noise: Noise | None = None) -> Tensor:
+        """Return a with the latents `names` taken from b, decoded as by `decode`.
 
         Args:
             a: sequences, as for `encode`.
             b: as many sequences.
             names: latents to exchange; a local one needs equal lengths.
+            noise: what an autoregressive decoder draws from.
 
         Raises:
             ShapeError: for an unknown name, or sequences that do not pair up.
@@ -244,7 +297,7 @@ class SeqVAE(nn.Module):
             ):
                 raise ShapeError(f"cannot swap '{name}': the sequences do not pair up")
             latents[name] = there.latents[name].sample
-        return self.decode(latents, mask=here.batch.mask)
+        return self.decode(latents, mask=here.batch.mask, noise=noise)
 
     @property
     def device(self) -> torch.device:

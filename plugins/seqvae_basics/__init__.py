@@ -1,6 +1,6 @@
 """Shared parts of sequential VAEs: backbones, encoders, priors, decoders, likelihoods."""
 
-from seqvae_basics import config
+from seqvae_basics import autoregressive_config, config
 from seqvae_core.hookspecs import hookimpl
 
 
@@ -24,11 +24,16 @@ def seqvae_priors() -> list[type]:
 
 @hookimpl
 def seqvae_decoders() -> list[type]:
-    """Return `framewise`."""
-    return [config.Framewise]
+    """Return `framewise`, `pixelcnn` and `causal-conv`."""
+    return [config.Framewise, autoregressive_config.PixelCNN, autoregressive_config.CausalConv]
 
 
 @hookimpl
 def seqvae_likelihoods() -> list[type]:
-    """Return `gaussian` and `bernoulli`."""
-    return [config.GaussianLikelihood, config.BernoulliLikelihood]
+    """Return `gaussian`, `bernoulli`, `categorical` and `discretised-logistic-mixture`."""
+    return [
+        config.GaussianLikelihood,
+        config.BernoulliLikelihood,
+        autoregressive_config.CategoricalLikelihood,
+        autoregressive_config.DiscretisedLogisticMixture,
+    ]

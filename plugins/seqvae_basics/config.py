@@ -251,8 +251,9 @@ class GaussianLikelihood(LikelihoodConfig):
     """A Gaussian for each number of a frame.
 
     Attributes:
-        scale: "fixed", "learned" (one σ for each number of a frame) or "network" (predicted from
-            the decoder's features beside the mean).
+        scale: "fixed", "learned" (one σ for each number of a frame, or for each channel where the
+            decoder's features lie on the frame's grid) or "network" (predicted from the decoder's
+            features beside the mean).
         sigma: σ in the data's unit where it is fixed, and where it starts otherwise.
     """
 

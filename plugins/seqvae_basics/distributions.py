@@ -12,7 +12,7 @@ from seqvae_core.functional import full_precision, gaussian_kl, gaussian_log_pro
 from seqvae_core.noise import Noise
 from seqvae_core.records import Distribution
 
-__all__ = ["LOGVAR_LIMIT", "Bernoulli", "Gaussian", "bounded", "unbounded"]
+__all__ = ["LOGVAR_LIMIT", "Bernoulli", "Gaussian", "bounded", "sampled_kl", "unbounded"]
 
 LOGVAR_LIMIT = 12.0
 
@@ -30,7 +30,7 @@ def unbounded(logvar: float) -> float:
     return LOGVAR_LIMIT * math.atanh(logvar / LOGVAR_LIMIT)
 
 
-def _sampled_kl(q: Distribution, p: Any, sample: Tensor) -> Tensor:
+def sampled_kl(q: Distribution, p: Any, sample: Tensor) -> Tensor:
     """Return ln q - ln p at a sample of q, whose expectation is KL(q‖p)."""
     ratio: Tensor = q.log_prob(sample) - p.log_prob(sample)
     return ratio
@@ -64,7 +64,7 @@ class Gaussian:
         """Return the elementwise KL in nats: closed form to a Gaussian, else at `sample`."""
         if isinstance(other, Gaussian):
             return gaussian_kl(self.mean, self._logvar, other.mean, other._logvar)
-        return _sampled_kl(self, other, sample)
+        return sampled_kl(self, other, sample)
 
     def detach(self) -> "Gaussian":
         """Return the same distribution without its graph."""
@@ -97,7 +97,7 @@ class Bernoulli:
 
     def kl(self, other: Any, sample: Tensor) -> Tensor:
         """Return the estimate ln q - ln p of the elementwise KL at `sample`, in nats."""
-        return _sampled_kl(self, other, sample)
+        return sampled_kl(self, other, sample)
 
     def detach(self) -> "Bernoulli":
         """Return the same distribution without its graph."""

@@ -14,7 +14,7 @@ from seqvae_core.errors import DataError
 from seqvae_core.noise import Noise
 from seqvae_core.records import Shapes
 
-__all__ = ["BernoulliOutput", "GaussianOutput"]
+__all__ = ["BernoulliOutput", "GaussianOutput", "within_unit"]
 
 
 class GaussianOutput(Likelihood):
@@ -30,7 +30,9 @@ class GaussianOutput(Likelihood):
         if self.scale == "fixed":
             self.register_buffer("fixed", torch.tensor(logvar), persistent=False)
         elif self.scale == "learned":
-            self.learned = nn.Parameter(torch.full(shapes.frame, unbounded(logvar)))
+            # on a grid as on each of its places, which an autoregressive decoder asks for alone
+            shape = shapes.frame if len(shapes.decoded) == 1 else (shapes.frame[0], 1, 1)
+            self.learned = nn.Parameter(torch.full(shape, unbounded(logvar)))
         else:
             self.network = FrameHead(shapes.decoded, shapes.frame)
             nn.init.constant_(cast(Tensor, self.network.layer.bias), unbounded(logvar))
@@ -59,9 +61,13 @@ class BernoulliOutput(Likelihood):
 
     def support(self, x: Tensor, noise: Noise) -> Tensor:
         """Return x, or a draw of Bernoulli(x); raise `DataError` outside [0, 1]."""
-        low, high = torch.aminmax(x)
-        if low < 0 or high > 1:
-            raise DataError(
-                f"likelihood 'bernoulli' expects x within [0, 1], got {low:.3g} to {high:.3g}"
-            )
+        x = within_unit(x, "bernoulli")
         return (noise.uniform(x) < x).to(x.dtype) if self.binarize == "dynamic" else x
+
+
+def within_unit(x: Tensor, name: str) -> Tensor:
+    """Return x; raise `DataError` for numbers outside [0, 1], with the likelihood's name."""
+    low, high = torch.aminmax(x)
+    if low < 0 or high > 1:
+        raise DataError(f"likelihood '{name}' expects x within [0, 1], got {low:.3g} to {high:.3g}")
+    return x

@@ -157,4 +157,6 @@ class FrameHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return (B, T, *frame)."""
         rows: Tensor = self.layer(features.flatten(0, 1))
-        return rows.reshape(*features.shape[:2], *self.frame)
+        # on a grid also a part of it will do: an autoregressive decoder asks place by place
+        rest = self.frame if rows.ndim == 2 else rows.shape[1:]
+        return rows.reshape(*features.shape[:2], *rest)

@@ -41,7 +41,7 @@ def check_mi_estimator(subject: Subject, shapes: Shapes) -> None:
 
     known = f"find I = {TRUTH:.4f} nats of Gaussians with correlation {CORRELATION}"
     with subject.must(known, first=True):
-        _near(estimator().estimate(*_gaussians(CORRELATION), Noise(0)), TRUTH)
+        _near(estimator().estimate(*_gaussians(CORRELATION), Noise(0)), TRUTH, loose=config.loose)
     with subject.must("find I = 0 nats of independent Gaussians"):
         a, b = _gaussians(0.0)
         first = estimator().estimate(a, b, Noise(0))
@@ -75,8 +75,11 @@ def _gaussians(correlation: float) -> tuple[Latent, Latent]:
     )
 
 
-def _near(got: Estimate, truth: float) -> None:
-    """Require an estimate near the truth, and not beyond it on a side that it declares."""
+def _near(got: Estimate, truth: float, *, loose: bool = False) -> None:
+    """Require an estimate near the truth, and not beyond it on a side that it declares.
+
+    Of a loose bound only the side is asked.
+    """
     require(isinstance(got, Estimate), f"got {type(got).__name__}, expected an Estimate")
     require(got.bound in ("lower", "upper", "none"), f"got the bound '{got.bound}'")
     require(got.n >= 1, f"got n = {got.n}")
@@ -85,9 +88,9 @@ def _near(got: Estimate, truth: float) -> None:
     margin = max(MARGIN, 4.0 * error)
     low, high = truth - margin, truth + margin
     if got.bound == "lower":
-        high = truth + 4.0 * error + 0.02
+        low, high = -math.inf if loose else low, truth + 4.0 * error + 0.02
     elif got.bound == "upper":
-        low = truth - 4.0 * error - 0.02
+        low, high = truth - 4.0 * error - 0.02, math.inf if loose else high
     bound = "no bound" if got.bound == "none" else f"{got.bound} bound"
     require(
         math.isfinite(got.value) and low <= got.value <= high,

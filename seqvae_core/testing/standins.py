@@ -160,13 +160,21 @@ class GaussianLikelihood(Likelihood):
     def __init__(self, decoded: tuple[int, ...], frame: tuple[int, ...]):
         super().__init__()
         self.frame = frame
-        self.layer = nn.Linear(prod(decoded), prod(frame))
-        self.logvar = nn.Parameter(torch.zeros(frame))
+        self.on_grid = len(decoded) == len(frame) == 3 and decoded[1:] == frame[1:]
+        self.layer = (
+            nn.Linear(decoded[0], frame[0])
+            if self.on_grid
+            else nn.Linear(prod(decoded), prod(frame))
+        )
+        self.logvar = nn.Parameter(torch.zeros((frame[0], 1, 1) if self.on_grid else frame))
 
     def forward(self, features: Tensor) -> Gaussian:
         """Return the Gaussian of each number of a frame."""
-        mean = full_precision(self.layer(features.flatten(2)))
-        mean = mean.reshape(*features.shape[:2], *self.frame)
+        if self.on_grid:
+            mean = full_precision(self.layer(features.movedim(2, -1)).movedim(-1, 2))
+        else:
+            mean = full_precision(self.layer(features.flatten(2)))
+            mean = mean.reshape(*features.shape[:2], *self.frame)
         return Gaussian(mean, torch.tanh(self.logvar).expand_as(mean))
 
 

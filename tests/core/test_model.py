@@ -237,6 +237,35 @@ def test_one_length_serves_all_and_shorter_sequences_are_beginnings_of_longer_on
     torch.testing.assert_close(short, long[:, :4])
 
 
+def test_given_latents_are_not_drawn_and_the_others_are_as_without_them(build):
+    model = build("one of each")
+    lengths = torch.tensor([4, 2, 6])
+    drawn = {
+        name: model.priors[name].sample(3, lengths, Noise(5).of("prior").of(name)).detach()
+        for name in ("z", "s")
+    }
+    whole = model.generate(3, lengths, noise=Noise(5))
+    for names in (["z"], ["s"], ["z", "s"]):
+        given = {name: drawn[name] for name in names}
+        assert model.generate(3, lengths, noise=Noise(5), given=given).equal(whole)
+    other = model.generate(3, lengths, noise=Noise(5), given={"z": drawn["z"] + 1.0})
+    assert not other.equal(whole)
+    with pytest.raises(ShapeError, match="no latent or local feature 'y'"):
+        model.generate(3, lengths, given={"y": drawn["z"]})
+
+
+def test_a_drawn_x_scatters_about_its_mean_as_the_likelihood_says(build):
+    model = build("one of each", likelihood={"name": "gaussian", "scale": "fixed", "sigma": 0.5})
+    latents = {"z": normal(1, 400, 3), "s": normal(2, 400, 7, 2)}
+    mask = torch.arange(7).expand(400, 7) < 5
+    mean, drawn = (
+        model.decode(latents, mask=mask, noise=Noise(3), sample=s) for s in (False, True)
+    )
+    assert not drawn[~mask].any()
+    assert (drawn - mean)[mask].std() == pytest.approx(0.5, rel=0.05)
+    assert drawn.equal(model.decode(latents, mask=mask, noise=Noise(3), sample=True))
+
+
 # Swap --------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from seqvae_core.components import (
     BackboneConfig,
     Critic,
     DatasetConfig,
+    Decoder,
     Estimate,
     MIEstimator,
     MIEstimatorConfig,
@@ -234,6 +235,50 @@ class SeesAhead(LinearDecoder):
         decoded, features = super().forward(latents, x)
         return decoded if x is None else decoded + x.flip(1).cumsum(1).flip(1).mean(
             2, keepdim=True), features  # fmt: skip
+
+
+class PreviousFrame(LinearDecoder):
+    """Right: features from the latents and the frame before."""
+
+    autoregressive = True
+
+    def forward(self, latents, x=None):
+        decoded, features = super().forward(latents, x)
+        before = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+        return decoded + before.mean(2, keepdim=True), features
+
+    def ancestral(self, latents, lengths, draw):
+        first = next(iter(latents.values()))
+        x = first.new_zeros(len(first), int(lengths.max()), 3)
+        for t in range(x.shape[1]):
+            x[:, t : t + 1] = draw(self(latents, x)[0][:, t : t + 1])
+        return x
+
+
+@broken(StandInDecoder, "draw ancestrally what `forward` predicts from it: what is drawn differs")
+class SeesThePresent(PreviousFrame):
+    def forward(self, latents, x=None):
+        decoded, features = super().forward(latents, x)
+        return decoded + x[..., :1], features
+
+
+@broken(StandInDecoder, "draw ancestrally what `forward` predicts from it: what is drawn differs")
+class ForgetsItsDraws(PreviousFrame):
+    def ancestral(self, latents, lengths, draw):
+        return draw(self(latents, torch.zeros_like(super().ancestral(latents, lengths, draw)))[0])
+
+
+@broken(StandInDecoder, r"got what is drawn of shape \(5, 6, 3\), expected \(5, 7, 3\)")
+class DrawsTooFew(PreviousFrame):
+    def ancestral(self, latents, lengths, draw):
+        return super().ancestral(latents, lengths, draw)[:, 1:]
+
+
+@broken(
+    StandInDecoder, "draw ancestrally .*: it raised NotImplementedError: CannotDraw is not auto"
+)
+class CannotDraw(PreviousFrame):
+    ancestral = Decoder.ancestral
 
 
 @broken(StandInDecoder, "hand a gradient to every parameter: got none for idle.weight")
@@ -662,6 +707,16 @@ class DeclaredTemporal(StandInBackbone):
 
 
 @frozen(kw_only=True)
+class DeclaredAutoregressive(StandInDecoder):
+    """The frame before, declared."""
+
+    name: ClassVar[str] = "declared-autoregressive"
+
+    def build(self, shapes):
+        return PreviousFrame(shapes, (5,), ())
+
+
+@frozen(kw_only=True)
 class DeclaredRecurrent(StandInDecoder):
     """An LSTM, declared."""
 
@@ -702,7 +757,14 @@ STAND_INS = [StandInBackbone, StandInEncoder, StandInPrior, StandInDecoder, Stan
 
 @pytest.mark.parametrize(
     "component",
-    [*STAND_INS, DeclaredTemporal, DeclaredRecurrent, DeclaredCoupled, WithCritic],
+    [
+        *STAND_INS,
+        DeclaredTemporal,
+        DeclaredAutoregressive,
+        DeclaredRecurrent,
+        DeclaredCoupled,
+        WithCritic,
+    ],
     ids=lambda component: component.name,
 )
 def test_what_is_right_or_declared_passes(component):

@@ -9,7 +9,7 @@ from attrs import evolve
 from hypothesis import given
 from strategies import normal, seeds
 
-from seqvae_basics import config
+from seqvae_basics import autoregressive_config, config
 from seqvae_core.config import plain, structure_component
 from seqvae_core.errors import ConfigError, DataError, ShapeError
 from seqvae_core.plugins import KINDS
@@ -24,6 +24,8 @@ CLASSES = [
     config.Identity, config.MLP, config.Conv1d, config.Conv2d,
     config.DSAEFactorised, config.DSAEFull, config.StandardNormal, config.AutoregressiveGaussian,
     config.Framewise, config.GaussianLikelihood, config.BernoulliLikelihood,
+    autoregressive_config.PixelCNN, autoregressive_config.CausalConv,
+    autoregressive_config.CategoricalLikelihood, autoregressive_config.DiscretisedLogisticMixture,
 ]  # fmt: skip
 
 
