@@ -6,7 +6,7 @@ from seqvae_core.hookspecs import hookimpl
 
 @hookimpl
 def seqvae_mi_estimators() -> list[type[MIEstimatorConfig]]:
-    """Return the density-ratio estimator."""
-    from seqvae_estimators.config import DensityRatio
+    """Return the estimators that train a critic."""
+    from seqvae_estimators.config import CLUB, NWJ, DensityRatio, InfoNCE
 
-    return [DensityRatio]
+    return [DensityRatio, InfoNCE, NWJ, CLUB]

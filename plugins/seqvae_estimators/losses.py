@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["accuracy", "logistic_loss", "nwj_bound"]
+__all__ = ["accuracy", "club", "info_nce", "logistic_loss", "nwj", "nwj_bound"]
 
 
 def logistic_loss(
@@ -77,3 +77,64 @@ def accuracy(
 ) -> Tensor:  # ()
     """Return the mean of the two shares of pairs told apart at logit 0, in [0, 1]."""
     return 0.5 * ((positive > 0).to(positive).mean() + (negative < 0).to(negative).mean())
+
+
+def info_nce(
+    positive: Tensor,  # (N,)
+    negative: Tensor,  # (K, N)
+) -> Tensor:  # (N,)
+    r"""Return each row's share of the InfoNCE lower bound on I(a; b), nats.
+
+    \(f_{ii} - \ln \frac{1}{K+1}(e^{f_{ii}} + \sum_k e^{f_{ik}})\), at most ln(K + 1).
+
+    Args:
+        positive: scores of true pairs.
+        negative: scores of K false pairs of each row.
+
+    References:
+        Representation learning with contrastive predictive coding (van den Oord, Li, Vinyals,
+        2018), eq. 4, as a bound | https://arxiv.org/abs/1807.03748
+
+    Example:
+        >>> import torch
+        >>> info_nce(torch.tensor([2.0]), torch.tensor([[2.0], [2.0]]))  # nothing is told apart
+        tensor([0.])
+    """
+    scores = torch.cat([positive[None], negative])
+    return positive - (torch.logsumexp(scores, 0) - math.log(len(scores)))
+
+
+def nwj(
+    positive: Tensor,  # (N,)
+    negative: Tensor,  # (K, N)
+) -> Tensor:  # (N,)
+    r"""Return each row's share of `nwj_bound`, nats.
+
+    \(\ell_{ii} + 1 - \frac1K \sum_k e^{\ell_{ik}}\), of K false pairs of each row.
+    """
+    return positive + 1.0 - negative.exp().mean(0)
+
+
+def club(
+    positive: Tensor,  # (N,)
+    negative: Tensor,  # (K, N)
+) -> Tensor:  # (N,)
+    r"""Return each row's share of the CLUB estimate of I(a; b), nats.
+
+    \(\ln q(a_i|b_i) - \frac1K \sum_k \ln q(a_k|b_i)\), an upper bound in expectation for the true
+    conditional law and for a q that is close to it, and none else.
+
+    Args:
+        positive: ln q of true pairs.
+        negative: ln q of K false pairs of each row.
+
+    References:
+        CLUB: a contrastive log-ratio upper bound of mutual information (Cheng et al., 2020),
+        eqs. 7 and 12 | https://arxiv.org/abs/2006.12013
+
+    Example:
+        >>> import torch
+        >>> club(torch.tensor([-1.0]), torch.tensor([[-3.0], [-5.0]]))
+        tensor([3.])
+    """
+    return positive - negative.mean(0)

@@ -13,7 +13,7 @@ from seqvae_basics import config as basics
 from seqvae_basics.distributions import Gaussian
 from seqvae_cmi.config import CMI
 from seqvae_cmi.losses import cmi_term
-from seqvae_cmi.regularizer import CMICritic
+from seqvae_cmi.regularizer import AdversarialCritic
 from seqvae_core.experiment import KLConfig, LatentConfig, ModelConfig
 from seqvae_core.model import build_model, seeded
 from seqvae_core.objective import Objective
@@ -21,6 +21,7 @@ from seqvae_core.records import Batch, Latent, Noise, Output, Shapes
 from seqvae_estimators.config import CriticConfig
 from seqvae_estimators.density_ratio import DensityRatioCritic
 from seqvae_estimators.losses import logistic_loss
+from seqvae_estimators.networks import PairNetwork
 
 seeds = st.integers(0, 2**32)
 kinds = st.sampled_from(["conv", "recurrent", "mlp"])
@@ -128,7 +129,7 @@ def test_the_term_has_the_gradients_that_it_should(seed):
 # The known answer --------------------------------------------------------------------------------
 
 
-class Quadratic(nn.Module):
+class Quadratic(PairNetwork):
     """A logit quadratic in (z, s): it holds the log ratio of any two Gaussian laws."""
 
     def __init__(self):
@@ -171,7 +172,9 @@ def minimise(network, loss):
 def test_the_critic_finds_the_divergence_from_the_prior_that_is_known():
     """Within 0.03 of 0.8554; over seeds the standard deviation is 0.009 (seed fixed)."""
     out, network = gaussian_example(), Quadratic()
-    critic = CMICritic(DensityRatioCritic(network), "z", "s", CriticConfig(name="conv"))
+    critic = AdversarialCritic(
+        "z", "s", CriticConfig(name="conv"), pair=DensityRatioCritic(network)
+    )
 
     def loss():
         out.noise.load_state_dict({})  # the same false pairs each time

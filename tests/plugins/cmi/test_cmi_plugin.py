@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from seqvae_basics import config as basics
 from seqvae_basics.distributions import Gaussian
 from seqvae_cmi.config import CMI
-from seqvae_cmi.regularizer import CMICritic
+from seqvae_cmi.regularizer import AdversarialCritic
 from seqvae_core.components import MIEstimatorConfig
 from seqvae_core.config import plain, structure_component
 from seqvae_core.devices import make_fabric
@@ -152,11 +152,12 @@ def test_missing_or_ambiguous_variables_are_refused_with_the_choices(shapes, set
     assert str(caught.value) == message
 
 
-def test_an_estimator_brings_its_own_network_and_the_critic_sets_the_player():
+def test_an_estimator_brings_its_own_network_and_the_critic_sets_the_player_and_d_of_z():
     estimator = DensityRatio(critic=CriticConfig(name="conv", width=3))
     player = CriticConfig(name="conv", width=8, steps=2, after=True)
     critic = CMI(estimator=estimator, critic=player).build(SHAPES).critic
     assert critic.pair.network.convolutions[0].out_channels == 3
+    assert critic.marginal.network.layers[0].out_features == 8
     assert (critic.steps, critic.after, critic.optimizer) == (2, True, player.optimizer)
 
 
@@ -183,7 +184,7 @@ def test_false_pairs_hold_draws_from_the_prior_beside_s_of_the_data():
     z, s, mask = drawn()
     prior = Gaussian(torch.full_like(z, 7.0), torch.full_like(z, -20.0))
     recorder = Recorder()
-    CMICritic(recorder, "z", "s", SMALL)(out_of(z, s, mask, prior=prior))
+    AdversarialCritic("z", "s", SMALL, pair=recorder)(out_of(z, s, mask, prior=prior))
     (true_z, true_s), (false_z, false_s) = recorder.seen
     assert true_z.equal(z)
     assert true_s.equal(s)
@@ -194,7 +195,7 @@ def test_false_pairs_hold_draws_from_the_prior_beside_s_of_the_data():
 def test_each_step_of_the_critic_draws_new_false_pairs():
     z, s, mask = drawn()
     recorder, out = Recorder(), out_of(z, s, mask)
-    critic = CMICritic(recorder, "z", "s", SMALL)
+    critic = AdversarialCritic("z", "s", SMALL, pair=recorder)
     critic(out)
     critic(out)
     assert not recorder.seen[1][0].equal(recorder.seen[3][0])

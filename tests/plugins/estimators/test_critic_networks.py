@@ -138,5 +138,7 @@ def test_settings_survive_the_way_through_plain_data(plugins):
     config = structure_component("mi_estimator", table, plugins)
     assert config.critic.optimizer.betas == (0.5, 0.9)
     assert structure_component("mi_estimator", plain(config), plugins) == config
-    with pytest.raises(ConfigError, match=r"expected one of mlp, recurrent, conv, got 'cnn'"):
+    with pytest.raises(
+        ConfigError, match=r"expected one of mlp, recurrent, conv, location, got 'cnn'"
+    ):
         structure_component("mi_estimator", {"name": "density-ratio", "critic": "cnn"}, plugins)
