@@ -1,5 +1,7 @@
 """Every registered component keeps the contract of its kind, in all of its variants."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -24,23 +26,62 @@ VARIANTS = {
         {"hidden": [7]},
         {"hidden": [7], "network": "deconv", "channels": [3, 2]},
     ],
+    ("decoder", "pixelcnn"): [
+        {"channels": 4, "blocks": 2, "first_kernel": 3, "feature": "h", "hidden": [5]},
+        {"channels": 4, "blocks": 1, "feature": "h", "feature_channels": 2, "hidden": [6, 5]},
+    ],
+    ("decoder", "causal-conv"): [
+        {"channels": 4, "dilations": [1, 2], "feature": "h", "hidden": [5]},
+        {"channels": 4, "kernel": 3, "feature": "h", "feature_channels": 2, "hidden": [6, 5]},
+    ],
     ("likelihood", "gaussian"): [{"scale": scale} for scale in ("learned", "network", "fixed")],
     ("likelihood", "bernoulli"): [{"binarize": binarize} for binarize in ("none", "dynamic")],
+    ("likelihood", "categorical"): [{"levels": levels} for levels in (2, 256)],
+    ("likelihood", "discretised-logistic-mixture"): [{}, {"components": 1, "levels": 5}],
     ("regularizer", "cmi"): [
         *({"critic": {"name": name, "width": 6, "length": 7}}
-          for name in ("mlp", "recurrent", "conv")),
+          for name in ("mlp", "recurrent", "conv", "location")),
+        {"alpha": 0.5, "critic": {"name": "conv", "width": 6, "r1": 0.1}},
         *({"estimator": {"name": "density-ratio",
                          "critic": {"name": name, "width": 6, "length": 7}}}
           for name in ("mlp", "recurrent", "conv")),
     ],
-    ("mi_estimator", "density-ratio"): [{"critic": SMALL_CRITIC}],
+    **{("mi_estimator", name): [{"critic": SMALL_CRITIC, "steps": 800}]
+       for name in ("density-ratio", "club")},
+    **{("mi_estimator", name): [{"critic": SMALL_CRITIC, "steps": 800, "negatives": 5}]
+       for name in ("infonce", "nwj")},
+    ("regularizer", "mi-vae"): [{"critic": {"name": "mlp", "width": 6, "r1": 0.1}}],
     ("task", "probe"): [{"labels": ["speaker"], "resamples": 20},
-                        {"labels": ["phone", "pitch"], "frames": 40, "resamples": 20}],
+                        {"labels": ["phone", "pitch"], "frames": 40, "resamples": 20},
+                        {"labels": ["speaker"], "classifier": ["svm"], "resamples": 20}],
+    ("task", "leakage"): [{"steps": 20, "frames": 40, "resamples": 20}],
+    ("task", "verification"): [{}, {"protocol": "open"}],
     ("task", "mutual-information"): [
-        {"estimator": {"name": "density-ratio", "steps": 20, "critic": SMALL_CRITIC}}
+        {"estimator": {"name": "density-ratio", "steps": 20, "critic": SMALL_CRITIC}},
+        {"estimator": {"name": "nwj", "steps": 2, "critic": SMALL_CRITIC}, "null": 19},
     ],
+    ("task", "input-information"): [{}, {"samples": 1, "block": 4, "margin": 0.0}],
+    ("task", "mcas"): [{"permutations": 2, "resamples": 20, "draw": draw}
+                       for draw in ("sample", "mean")],
+    ("task", "swap-judge"): [
+        {"content": content, "judge": judge, "steps": 3, "hidden": 3, "resamples": 20}
+        for content, judge in (("phone", "gru"), ("phone", "linear"), ("speaker", "linear"))
+    ],
+    ("dataset", "three-dots"): [{"count": 6, "valid": 2, "test": 3}],
 }  # fmt: skip
-FILES = {"arrays", "audio-folder"}  # data sets that are checked below, on files of their own
+# Data sets that need files, and the test module that checks them on files of its own.
+FILES = {
+    "arrays": "test_conformance", "audio-folder": "test_conformance",
+    "audio-strings": "test_data_strings", "clips": "test_data_images_clips",
+    "deap": "test_data_eeg_deap", "dsprites": "test_data_factors_files", "eeg": "test_data_eeg",
+    "eeg-smni": "test_data_eeg_smni", "frame-folders": "test_data_images_clips",
+    "huggingface": "test_data_foreign", "idx": "test_data_images_idx",
+    "mpi3d": "test_data_factors_files", "mpi3d-multi": "test_data_factors_files",
+    "omniglot-images": "test_data_images_omniglot",
+    "omniglot-strokes": "test_data_images_omniglot", "shapes3d": "test_data_factors_files",
+    "sprites": "test_data_images_sprites", "table": "test_data_table", "timit": "test_data_timit",
+    "ts": "test_data_ts", "videos": "test_data_images_clips",
+}  # fmt: skip
 CASES = [
     (kind, name, settings)
     for kind in KINDS
@@ -65,6 +106,14 @@ def test_no_variant_is_of_a_component_that_does_not_exist():
     known = {(kind, name) for kind in KINDS for name in PLUGINS.components(kind)}
     assert VARIANTS.keys() <= known
     assert {("dataset", name) for name in FILES} <= known
+
+
+@pytest.mark.parametrize(("name", "module"), FILES.items())
+def test_a_data_set_that_needs_files_is_checked_where_it_is_said_to_be(name, module):
+    [path] = Path(__file__).parent.rglob(f"{module}.py")
+    text = path.read_text(encoding="utf-8")
+    assert "check_component(" in text
+    assert f'"{name}"' in text or PLUGINS.get("dataset", name).__name__ in text
 
 
 def test_arrays_keep_their_contract(tmp_path):

@@ -1,4 +1,4 @@
-"""Evaluations: probes, verification, rates, reconstruction, swaps, maps and mutual information."""
+"""Evaluations: probes, verification, leakage, rates, reconstructions, swaps, maps, information."""
 
 from seqvae_core.components import TaskConfig
 from seqvae_core.hookspecs import hookimpl
@@ -11,6 +11,8 @@ from seqvae_tasks.config import (
     Swap,
     Verification,
 )
+from seqvae_tasks.config_generation import MCAS, InputInformation, SwapJudge
+from seqvae_tasks.config_leakage import Leakage
 
 __all__ = ["seqvae_tasks"]
 
@@ -18,4 +20,7 @@ __all__ = ["seqvae_tasks"]
 @hookimpl
 def seqvae_tasks() -> list[type[TaskConfig]]:
     """Return the built-in evaluations."""
-    return [LatentMap, MutualInformation, Probe, Rates, Reconstruction, Swap, Verification]
+    return [
+        InputInformation, LatentMap, Leakage, MCAS, MutualInformation, Probe, Rates, Reconstruction,
+        Swap, SwapJudge, Verification,
+    ]  # fmt: skip

@@ -1,7 +1,7 @@
 """The settings of each evaluation; what it computes stands in the module that it builds."""
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from attrs import evolve, field, frozen, validators
 
@@ -19,33 +19,53 @@ __all__ = [
     "Verification",
 ]
 
+Classifier = Literal["linear", "svm", "mlp"]
+
 
 @frozen(kw_only=True)
 class Probe(TaskConfig):
     """How well each label can be read off each latent, beside what needs no training.
 
     A logistic regression (of a continuous label: ridge regression) and a small MLP are fitted on
-    the train part and scored on the test part.
+    the train part and scored on the test part, or what else `classifier` names.
 
     Attributes:
         labels: which ones; all of the data's when left out.
         exclude: labels that are not asked for.
+        classifier: what is fitted: "linear", "svm" (with an RBF kernel; of a continuous label:
+            kernel ridge regression) or "mlp".
         group: a global label whose values must not be on both sides. Train and test part are
             then joined and scored by 5-fold cross-validation over the groups.
         average: a global label that names the utterance which a segment is cut from: sequences
             of one utterance are averaged, for global labels.
         frames: how many frames a fit on single frames sees at most, chosen at random.
         resamples: of the bootstrap.
+        reference: whether to add what an adversary with labels leaves of the local latents, an
+            upper reference that is supervised; it takes some seconds, and no `group`.
+        identity: the global label that the reference is to be without.
     """
 
     name: ClassVar[str] = "probe"
 
     labels: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ("utterance",)
+    classifier: tuple[Classifier, ...] = field(
+        default=("linear", "mlp"), validator=validators.min_len(1)
+    )
     group: str | None = None
     average: str | None = None
     frames: int = field(default=5000, validator=validators.ge(1))
     resamples: int = field(default=1000, validator=validators.ge(1))
+    reference: bool = field(default=False)
+    identity: str = "speaker"
+
+    @reference.validator
+    def _one_split(self, _: Any, reference: bool) -> None:
+        if reference and self.group is not None:
+            raise ConfigError(
+                "'reference' is fitted with the labels of the train part, so that it takes the "
+                f"given split: expected no 'group', got '{self.group}'"
+            )
 
     def build(self, shapes: Shapes) -> Task:
         """Build the task."""
@@ -62,14 +82,29 @@ class Verification(TaskConfig):
         identity: the global label that says who it is.
         average: a global label that names the utterance which a segment is cut from; utterances
             are then scored beside segments.
+        protocol: "given" fits what is fitted, such as principal components, on the train part
+            and compares test sequences. "open" joins both parts and goes through up to five
+            folds of identities: it fits on the others and compares within the fold.
         sequences: how many are compared with one another at most, chosen at random.
+        reference: whether to add what an adversary with labels leaves of the local latents, an
+            upper reference that is supervised; it takes some seconds, and the given split.
     """
 
     name: ClassVar[str] = "verification"
 
     identity: str = "speaker"
     average: str | None = None
+    protocol: Literal["given", "open"] = "given"
     sequences: int = field(default=4000, validator=validators.ge(2))
+    reference: bool = field(default=False)
+
+    @reference.validator
+    def _one_split(self, _: Any, reference: bool) -> None:
+        if reference and self.protocol != "given":
+            raise ConfigError(
+                "'reference' is fitted with the labels of the train part, so that it takes the "
+                f"given split: expected protocol 'given', got '{self.protocol}'"
+            )
 
     def build(self, shapes: Shapes) -> Task:
         """Build the task."""
@@ -105,12 +140,14 @@ class Reconstruction(TaskConfig):
 
     Attributes:
         pictures: test sequences in the figure; 0 for none.
+        sounds: test sequences to be heard, where the data can be; 0 for none.
         resamples: of the bootstrap.
     """
 
     name: ClassVar[str] = "reconstruction"
 
     pictures: int = field(default=4, validator=validators.ge(0))
+    sounds: int = field(default=2, validator=validators.ge(0))
     resamples: int = field(default=1000, validator=validators.ge(1))
 
     def build(self, shapes: Shapes) -> Task:
@@ -126,11 +163,13 @@ class Swap(TaskConfig):
 
     Attributes:
         pairs: rows of the figure.
+        sounds: pairs to be heard, where the data can be; 0 for none.
     """
 
     name: ClassVar[str] = "swap"
 
     pairs: int = field(default=4, validator=validators.ge(1))
+    sounds: int = field(default=2, validator=validators.ge(0))
 
     def build(self, shapes: Shapes) -> Task:
         """Build the task."""
@@ -168,6 +207,10 @@ class MutualInformation(TaskConfig):
         estimator: what estimates it.
         a: a latent; the only global one when left out.
         b: another; the only local one when left out.
+        unit: a global label, such as `utterance`, whose sequences an estimator that splits its
+            rows keeps on one side; without it the split is by sequences.
+        null: how often the estimate is repeated with b's units permuted, each time by a fresh
+            critic; the p-value is the estimate's rank among these. 0, or at least 19.
     """
 
     name: ClassVar[str] = "mutual-information"
@@ -175,6 +218,13 @@ class MutualInformation(TaskConfig):
     estimator: MIEstimatorConfig
     a: str | None = None
     b: str | None = None
+    unit: str | None = None
+    null: int = field(default=0)
+
+    @null.validator
+    def _check_null(self, _: object, value: int) -> None:
+        if value != 0 and value < 19:
+            raise ValueError(f"'null' must be 0 or >= 19: {value}")
 
     def build(self, shapes: Shapes) -> Task:
         """Build the task.
@@ -188,7 +238,7 @@ class MutualInformation(TaskConfig):
         a = shapes.latent(self.a or _only(shapes, "global", "a"))
         b = shapes.latent(self.b or _only(shapes, "local", "b"))
         pair = evolve(shapes, latents={a.name: a, b.name: b})
-        return partial(mutual_information, self.estimator.build(pair), a.name, b.name)
+        return partial(mutual_information, self, self.estimator.build(pair), a.name, b.name)
 
 
 def _only(shapes: Shapes, scope: Scope, key: str) -> str:

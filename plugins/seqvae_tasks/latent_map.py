@@ -8,9 +8,9 @@ from attrs import frozen
 
 from seqvae_core.components import TaskResult
 from seqvae_core.model import SeqVAE
+from seqvae_core.pictures import INK, PALETTE, figure, png, tidy
 from seqvae_core.records import Noise, Splits
 from seqvae_tasks.config import LatentMap
-from seqvae_tasks.pictures import INK, PALETTE, figure, png, tidy
 from seqvae_tasks.representations import Array, encode, missing
 
 if TYPE_CHECKING:

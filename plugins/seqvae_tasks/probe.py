@@ -9,9 +9,10 @@ from attrs import frozen
 from seqvae_core.components import TaskResult
 from seqvae_core.model import SeqVAE
 from seqvae_core.records import Noise, Splits
+from seqvae_tasks.adversary import add_reference
 from seqvae_tasks.config import Probe
-from seqvae_tasks.fitting import Probing, arrange, chance
-from seqvae_tasks.representations import Array, Encoded, represent, seed_of
+from seqvae_tasks.fitting import Probing, chance, share_out
+from seqvae_tasks.representations import Array, Encoded, coarse_grid, represent, seed_of
 from seqvae_tasks.statistics import Score
 
 __all__ = ["Source", "frame_sources", "probe", "sequence_sources"]
@@ -33,21 +34,24 @@ def probe(config: Probe, model: SeqVAE, splits: Splits, noise: Noise) -> TaskRes
     and off each frame (local latents); a local label off each frame, where what belongs to the
     sequence is repeated. Beside them stand the frames themselves, their mean and standard
     deviation, as many principal components as the latents have dimensions, an untrained copy of
-    the encoder, and chance.
+    the encoder, global latents of sequences whose frames were shuffled, and chance.
 
     Returns:
-        Metrics "<label>/<representation>/linear" and ".../mlp", in [0, 1] for accuracies and at
-        most 1 for R², with 95 % intervals as ".../low" and ".../high", and "<label>/chance"; one
-        table a label.
+        Metrics "<label>/<representation>/linear" and ".../mlp" (or what other classifiers are
+        asked for), in [0, 1] for accuracies and at most 1 for R², with 95 % intervals as
+        ".../low" and ".../high", and "<label>/chance"; one table a label.
 
     Raises:
         DataError: if the data have no global label `group` or `average`.
     """
-    encoded = represent(model, splits, noise)
+    encoded = represent(model, splits, noise, shuffles=True)
     for name in (config.group, config.average):
         encoded.check(name)
     seed = seed_of(noise, "probe")
-    result = TaskResult(notes=_method(config))
+    grid = coarse_grid(model.shapes.frame)
+    result = TaskResult(notes=_method(config, grid))
+    if config.reference:
+        result.notes.extend(add_reference(encoded, config.identity, noise.of("reference")))
     known = encoded.labels.keys() | encoded.frame_labels.keys()
     averaged = encoded.averaged(config.average) if config.average else encoded
     for label in config.labels or sorted(known - set(config.exclude)):
@@ -113,15 +117,10 @@ class _Trial:
 
     def probing(self) -> Probing:
         """Share out the rows; the fits on frames see a random choice of them."""
-        config, encoded, row = self.config, self.encoded, self.row
-        target = encoded.frame_labels[self.label] if self.local else encoded.labels[self.label][row]
-        group = encoded.labels[config.group][row] if config.group else None
-        most = config.frames if self.frames else None
-        folds, unseen = arrange(target, encoded.held_out[row], group, most=most, seed=self.seed)
-        unit = encoded.units(config.average)[row] if group is None else group
-        return Probing(
-            target=target, unit=unit, folds=folds, unseen=unseen, tuned=not self.frames,
-            seed=self.seed, resamples=config.resamples,
+        config = self.config
+        return share_out(
+            self.encoded, self.label, frames=self.frames, most=config.frames, seed=self.seed,
+            resamples=config.resamples, group=config.group, unit=config.average,
         )  # fmt: skip
 
     def run(self, result: TaskResult) -> None:
@@ -138,7 +137,7 @@ class _Trial:
         for source in self.sources():
             dims = source.components or source.values.shape[1]
             line: dict[str, Any] = {"representation": source.name, "per": per, "dimensions": dims}
-            for reader in ("linear", "mlp"):
+            for reader in self.config.classifier:
                 score, stopped = probing.score(source.values, reader, source.components)
                 result.metrics.update(score.metrics(f"{self.label}/{source.name}/{reader}"))
                 line[reader] = score.text(scale, digits)
@@ -154,22 +153,32 @@ class _Trial:
             text = level.text(scale, digits)
             table.append(
                 {"representation": "chance", "per": per, "dimensions": None}
-                | dict.fromkeys(("linear", "mlp"), text)
+                | dict.fromkeys(self.config.classifier, text)
             )
 
 
-def _method(config: Probe) -> list[str]:
+def _method(config: Probe, grid: tuple[int, int] | None) -> list[str]:
     who = f"groups of equal '{config.group}'" if config.group else "held-out sequences"
     if config.average and not config.group:
         who = f"held-out sequences of equal '{config.average}'"
-    notes = [
-        "linear: logistic regression on standardised inputs, its strength C chosen from 0.01 to "
+    readers = {
+        "linear": "logistic regression on standardised inputs, its strength C chosen from 0.01 to "
         "100 by 3-fold cross-validation inside the fitted rows, 1 for single frames; ridge "
-        "regression for continuous labels. mlp: one hidden layer of 64. Both have fixed seeds",
+        "regression for continuous labels",
+        "svm": "support vectors with an RBF kernel on standardised inputs, C and γ chosen by "
+        "3-fold cross-validation on at most 1000 of the fitted rows; kernel ridge regression for "
+        "continuous labels",
+        "mlp": "one hidden layer of 64",
+    }
+    chosen = [f"{name}: {readers[name]}" for name in config.classifier]
+    notes = [
+        ". ".join([*chosen, "All have fixed seeds"]),
         f"fits on single frames see at most {config.frames} frames; all held-out frames are scored",
         f"in brackets: 95 % bootstrap interval over {who}, the same draws in each row; chance is "
         "the most frequent class of what is scored",
     ]
+    if grid is not None:
+        notes.append(f"frames are read at {grid[0]} × {grid[1]} pixels, averaged over blocks")
     if config.group:
         notes.append(
             f"train and test part joined, up to 5-fold cross-validation with no '{config.group}' "

@@ -11,9 +11,10 @@ from seqvae_core.components import TaskResult
 from seqvae_core.functional import masked_sum, zero_padding
 from seqvae_core.loading import iterate
 from seqvae_core.model import SeqVAE
+from seqvae_core.pictures import available
 from seqvae_core.records import Batch, Noise, Output, Splits
 from seqvae_tasks.config import Reconstruction
-from seqvae_tasks.pictures import available, cells, evenly, grid
+from seqvae_tasks.pictures import cells, evenly, grid, heard
 from seqvae_tasks.representations import Array, seed_of
 from seqvae_tasks.statistics import Score, bootstrap, ratio
 
@@ -61,7 +62,11 @@ def reconstruction(
     if config.pictures and not available():
         result.notes.append("no picture: matplotlib is missing; pip install 'seqvae[report]'")
     elif config.pictures:
-        result.figures["reconstruction"] = _picture(model, splits, config.pictures)
+        result.figures["reconstruction"] = grid(*_drawn(model, splits, config.pictures))
+    if config.sounds and splits.sound is not None:
+        content, kinds, titles = _drawn(model, splits, config.sounds)
+        by_sequence = list(zip(*content, strict=True))
+        result.sounds.update(heard(by_sequence, titles, kinds, splits))
     return result
 
 
@@ -107,9 +112,12 @@ def _supported(
 
 
 @torch.no_grad()
-def _picture(model: SeqVAE, splits: Splits, count: int) -> bytes:
+def _drawn(
+    model: SeqVAE, splits: Splits, count: int
+) -> tuple[list[list[Array]], list[str], list[str]]:
+    """Return original and reconstructed sequences in two rows, and the titles of both axes."""
     batch = evenly(splits.test, count)
     out: Any = model.output(batch)
-    rows = [cells(out.batch.x, batch.mask), cells(out.likelihood.mean, batch.mask)]
-    titles = [f"test sequence {i + 1}" for i in range(len(batch))]
-    return grid(rows, ["original", "reconstruction"], titles)
+    content = [cells(x, batch.mask, splits) for x in (out.batch.x, out.likelihood.mean)]
+    columns = [f"test sequence {i + 1}" for i in range(len(batch))]
+    return content, ["original", "reconstruction"], columns

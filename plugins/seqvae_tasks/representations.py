@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,33 @@ from seqvae_core.loading import iterate
 from seqvae_core.model import SeqVAE, seeded
 from seqvae_core.records import Batch, Noise, Scope, Splits
 
-__all__ = ["Array", "Encoded", "encode", "missing", "represent", "seed_of", "untrained"]
+__all__ = [
+    "Array",
+    "Encoded",
+    "coarse_grid",
+    "encode",
+    "missing",
+    "represent",
+    "seed_of",
+    "shuffled",
+    "untrained",
+]
 
 Array = npt.NDArray[Any]
+
+LARGEST = 2000  # numbers in a picture up to which every one of them is a baseline's input
+COARSE = 16  # pixels in height and width of what a larger one is averaged to
 
 
 @frozen(eq=False, kw_only=True)
 class Encoded:
     """N sequences of F frames in all, encoded by posterior means.
 
+    The frames themselves are averaged to 16 × 16 pixels where a picture has more than 2000 numbers.
+
     Attributes:
         vectors: one row a sequence, (N, D): each global latent, "pooled s" for a local latent s,
-            "mean of frames", "mean and std of frames".
+            "mean of frames", "mean and std of frames"; "z of shuffled frames" where asked for.
         frames: one row a frame, (F, D): "s per frame" for a local latent s, and "frames".
         row: the sequence of each frame, (F,).
         labels: global labels, (N,).
@@ -56,8 +72,11 @@ class Encoded:
     def dims(self, scope: Scope) -> set[int]:
         """Return the sizes of the latents of one scope, per frame if local."""
         table, suffix = (self.vectors, "") if scope == "global" else (self.frames, " per frame")
-        names = [name for name, found in self.scopes.items() if found == scope]
-        return {table[name + suffix].shape[1] for name in names}
+        return {table[name + suffix].shape[1] for name in self.of(scope)}
+
+    def of(self, scope: Scope) -> list[str]:
+        """Return the names of the latents of one scope."""
+        return [name for name, found in self.scopes.items() if found == scope]
 
     def units(self, label: str | None) -> Array:
         """Number the values of a global label within each part, (N,).
@@ -121,28 +140,53 @@ def seed_of(noise: Noise, purpose: str) -> int:
     return int(noise.of(purpose).integers(2**31, (1,)))
 
 
-def encode(model: SeqVAE, data: Any, part: str) -> Encoded:
+def encode(model: SeqVAE, data: Any, part: str, *, shuffle: Noise | None = None) -> Encoded:
     """Encode a part of a data set by posterior means, in its own order.
 
     Args:
         model: its mode and gradients are left alone.
         data: a map-style data set with at least one sequence.
         part: "train", "valid" or "test"; the latter is held out.
+        shuffle: draw a random order of each sequence's frames from it, and encode them so.
     """
-    return _join([_encode(model, batch, part == "test") for batch in iterate(data, part=part)])
+    batches = iterate(data, part=part)
+    if shuffle is not None:
+        batches = (shuffled(batch, shuffle.of(part)) for batch in batches)
+    return _join([_encode(model, batch, part == "test") for batch in batches])
 
 
-def represent(model: SeqVAE, splits: Splits, noise: Noise) -> Encoded:
-    """Encode train and test part, by the model and by an untrained copy of it."""
+def shuffled(batch: Batch, noise: Noise) -> Batch:
+    """Return the batch with each sequence's frames in a random order, the padding left behind.
+
+    Local labels stay where they were.
+    """
+    key = noise.uniform(batch.mask.cpu().float()).to(batch.mask.device)
+    order = torch.where(batch.mask, key, torch.inf).argsort(dim=1, stable=True)
+    return evolve(batch, x=batch.x[torch.arange(len(batch))[:, None], order])
+
+
+def represent(model: SeqVAE, splits: Splits, noise: Noise, *, shuffles: bool = False) -> Encoded:
+    """Encode train and test part, by the model and by an untrained copy of it.
+
+    With `shuffles` the model encodes each sequence once more, its frames in a random order:
+    "z of shuffled frames" is what a global latent z owes to which frames there are, not to their
+    order.
+    """
     plain = untrained(model, seed_of(noise, "untrained"))
-    trained, fresh = (
-        _join([encode(network, splits.train, "train"), encode(network, splits.test, "test")])
-        for network in (model, plain)
-    )
+    trained, fresh = (_both(network, splits) for network in (model, plain))
     given = {"mean of frames", "mean and std of frames", "frames"}
     for mine, theirs in ((trained.vectors, fresh.vectors), (trained.frames, fresh.frames)):
         mine.update({f"untrained {name}": theirs[name] for name in theirs if name not in given})
+    if shuffles:
+        vectors = _both(model, splits, noise.of("shuffled frames")).vectors
+        for name in trained.of("global"):
+            trained.vectors[f"{name} of shuffled frames"] = vectors[name]
     return trained
+
+
+def _both(model: SeqVAE, splits: Splits, shuffle: Noise | None = None) -> Encoded:
+    parts = {"train": splits.train, "test": splits.test}
+    return _join([encode(model, data, part, shuffle=shuffle) for part, data in parts.items()])
 
 
 def untrained(model: SeqVAE, seed: int) -> SeqVAE:
@@ -173,7 +217,7 @@ def _reset(module: nn.Module) -> bool:
 def _encode(model: SeqVAE, batch: Batch, held_out: bool) -> Encoded:
     out = model.output(batch)
     mask = batch.mask
-    x = batch.zeroed().x.double()
+    x = _coarse(batch.zeroed().x.double())
     mean = masked_mean(x, mask)
     std = masked_mean((x - mean[:, None]).square(), mask).sqrt()
     vectors, frames = {}, {}
@@ -182,7 +226,8 @@ def _encode(model: SeqVAE, batch: Batch, held_out: bool) -> Encoded:
             vectors[name] = latent.mean
         else:
             vectors[f"pooled {name}"] = latent.pooled()
-            frames[f"{name} per frame"] = latent.mean
+            # of a map the mean over its grid, as `pooled` has it
+            frames[f"{name} per frame"] = latent.mean[..., None].flatten(3).mean(3)
     vectors |= {"mean of frames": mean, "mean and std of frames": torch.stack([mean, std], 1)}
     frames["frames"] = x
     return Encoded(
@@ -196,6 +241,24 @@ def _encode(model: SeqVAE, batch: Batch, held_out: bool) -> Encoded:
         held_out=np.full(len(batch), held_out),
         scopes={name: latent.scope for name, latent in out.latents.items()},
     )
+
+
+def coarse_grid(frame: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return the height and width that frames are averaged to, None if they are read as they are.
+
+    A probe of every pixel of a large picture would take hours.
+    """
+    if len(frame) != 3 or prod(frame) <= LARGEST:
+        return None
+    return min(frame[1], COARSE), min(frame[2], COARSE)
+
+
+def _coarse(x: Tensor) -> Tensor:  # (B, T, *frame)
+    grid = coarse_grid(tuple(x.shape[2:]))
+    if grid is None:
+        return x
+    small = nn.functional.adaptive_avg_pool2d(x.flatten(0, 1), grid)
+    return small.reshape(*x.shape[:3], *grid)
 
 
 def _array(value: Tensor) -> Array:

@@ -9,7 +9,16 @@ from scipy import stats
 
 from seqvae_tasks.representations import Array
 
-__all__ = ["Score", "accuracy", "bootstrap", "equal_error_rate", "jackknife", "r_squared", "ratio"]
+__all__ = [
+    "Score",
+    "accuracy",
+    "bootstrap",
+    "equal_error_rate",
+    "error_rates",
+    "jackknife",
+    "r_squared",
+    "ratio",
+]
 
 Statistic = Callable[[Array], float]
 
@@ -104,14 +113,32 @@ def equal_error_rate(
     return _crossing(score[order], same[order])
 
 
-def _crossing(score: Array, same: Array) -> float:
+def error_rates(
+    score: Array,  # (P,)
+    same: Array,  # (P,) bool
+) -> tuple[Array, Array]:
+    """Return false alarms and misses at every threshold, each in [0, 1], (K,).
+
+    Thresholds fall, from above every score down to the lowest: false alarms rise from 0 to 1 and
+    misses fall from 1 to 0. A pair is accepted if its score is at least the threshold. Both kinds
+    of pairs must be there.
+    """
+    order = np.argsort(-score, kind="stable")
+    return _rates(score[order], same[order])
+
+
+def _rates(score: Array, same: Array) -> tuple[Array, Array]:
     targets = int(same.sum())
-    others = len(same) - targets
-    if not targets or not others:
-        return math.nan
     last = np.append(score[1:] != score[:-1], True)  # tied scores are accepted together
     miss = np.append(1.0, 1.0 - np.cumsum(same)[last] / targets)
-    alarm = np.append(0.0, np.cumsum(~same)[last] / others)
+    alarm = np.append(0.0, np.cumsum(~same)[last] / (len(same) - targets))
+    return alarm, miss
+
+
+def _crossing(score: Array, same: Array) -> float:
+    if same.all() or not same.any():
+        return math.nan
+    alarm, miss = _rates(score, same)
     after = int(np.argmax(alarm >= miss))
     gap = miss - alarm
     share = gap[after - 1] / (gap[after - 1] - gap[after])

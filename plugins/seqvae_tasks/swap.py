@@ -4,13 +4,13 @@ from seqvae_core.components import TaskResult
 from seqvae_core.model import SeqVAE
 from seqvae_core.records import Noise, Splits
 from seqvae_tasks.config import Swap
-from seqvae_tasks.pictures import cells, evenly, grid
+from seqvae_tasks.pictures import cells, evenly, grid, heard
 
 __all__ = ["swap"]
 
 
 def swap(config: Swap, model: SeqVAE, splits: Splits, noise: Noise) -> TaskResult:
-    """Draw test sequences a and b, and a decoded with the global latents of b.
+    """Draw test sequences a and b, and a decoded with the global latents of b; let them be heard.
 
     The two reconstructions stand beside them: what the swap changed is to be judged against
     these, not against the originals. Pairs are taken evenly from the test part, a from its first
@@ -25,13 +25,16 @@ def swap(config: Swap, model: SeqVAE, splits: Splits, noise: Noise) -> TaskResul
         return TaskResult(notes=["not applicable: it takes a global latent and two sequences"])
     both = evenly(splits.test, 2 * count)
     a, b = both.rows(slice(count)), both.rows(slice(count, None))
-    columns = {
-        "a": cells(a.x, a.mask),
-        "a, reconstructed": cells(model.reconstruct(a), a.mask),
-        f"a with {', '.join(names)} of b": cells(model.swap(a, b, *names), a.mask),
-        "b, reconstructed": cells(model.reconstruct(b), b.mask),
-        "b": cells(b.x, b.mask),
+    drawn = {
+        "a": (a.x, a.mask),
+        "a, reconstructed": (model.reconstruct(a), a.mask),
+        f"a with {', '.join(names)} of b": (model.swap(a, b, *names), a.mask),
+        "b, reconstructed": (model.reconstruct(b), b.mask),
+        "b": (b.x, b.mask),
     }
-    rows = list(zip(*columns.values(), strict=True))
-    figure = grid(rows, [f"pair {i + 1}" for i in range(count)], list(columns))
-    return TaskResult(figures={"swap": figure})
+    columns, rows = list(drawn), [f"pair {i + 1}" for i in range(count)]
+    content = list(zip(*(cells(x, mask, splits) for x, mask in drawn.values()), strict=True))
+    return TaskResult(
+        figures={"swap": grid(content, rows, columns)},
+        sounds=heard(content[: config.sounds], rows[: config.sounds], columns, splits),
+    )

@@ -23,6 +23,8 @@ from seqvae_tasks.config import (
     Swap,
     Verification,
 )
+from seqvae_tasks.config_generation import MCAS, InputInformation, SwapJudge
+from seqvae_tasks.config_leakage import Leakage
 from seqvae_tasks.latent_map import plane
 from seqvae_tasks.pictures import grid
 
@@ -51,11 +53,15 @@ class GaussianMI(MIEstimatorConfig):
 TASKS = [
     Probe(resamples=50),
     Verification(),
+    Leakage(resamples=50, steps=20),
     Rates(resamples=50),
     Reconstruction(resamples=50, pictures=2),
     Swap(pairs=2),
     LatentMap(),
     MutualInformation(estimator=GaussianMI()),
+    InputInformation(),
+    MCAS(permutations=1, resamples=50),
+    SwapJudge(content="phone", judge="linear", resamples=50),
 ]
 each_task = pytest.mark.parametrize("config", TASKS, ids=lambda config: config.name)
 
