@@ -1,5 +1,6 @@
 """How many nats each latent carries, and how many of its dimensions are in use."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,16 @@ def rates(config: Rates, model: SeqVAE, splits: Splits, noise: Noise) -> TaskRes
     Returns:
         In nats, each with a 95 % bootstrap interval over sequences: "kl/<latent>" a sequence,
         "kl/<latent> per frame" for a local one, "elbo" a sequence and "elbo per frame" with all
-        KL weights 1. "active units/<latent>" counts. A table of all latents, and one of the
-        dimensions of each, the largest KL first.
+        KL weights 1. "active units/<latent>" counts; "ln N" is of the N training
+        sequences. A table of all latents, and one of the dimensions of each, the largest KL
+        first.
     """
     found = _measure(model, splits, noise.of("rates"))
     encoded = encode(model, splits.test, "test")
     seed = seed_of(noise, "bootstrap")
     rows = np.arange(len(encoded))
-    result = TaskResult(notes=[_note(config)])
+    ceiling = math.log(len(splits.train))
+    result = TaskResult(metrics={"ln N": ceiling}, notes=[_note(config, ceiling)])
 
     def put(name: str, value: Array, over: Array) -> str:
         sums = np.stack([value, over], 1)
@@ -120,10 +123,11 @@ def _dimensions(kl: Array, variance: Array, used: Array) -> list[dict[str, Any]]
     ]
 
 
-def _note(config: Rates) -> str:
+def _note(config: Rates, ceiling: float) -> str:
     return (
         "one posterior sample of each test sequence; all KL weights are 1 in the ELBO; a unit is "
         f"active if its posterior mean varies by more than {config.threshold:g} over the test "
         "part (over all frames for a local latent); in brackets: 95 % bootstrap interval over "
-        "sequences"
+        f"sequences; ln N of the training sequences is {ceiling:.3g} nats: a regularizer's "
+        "'rate_gap' above it shows how much its critic misses"
     )
