@@ -145,7 +145,7 @@ def _train(
     optimizer = torch.optim.Adam(projection.parameters(), lr=RATE, betas=(0.5, 0.9))
     for step in range(STEPS):
         optimizer.param_groups[0]["lr"] = RATE * (1.0 - step / STEPS)
-        rows, frames, mask = ragged.draw(fit, noise)
+        rows, _, frames, mask = ragged.draw(fit, noise)
         optimizer.zero_grad()
         loss = projection.loss(frames, mask, label[rows], noise.of("floor"))
         loss.backward()  # type: ignore[no-untyped-call]

@@ -1,31 +1,21 @@
 """Classifiers that learn from real sequences and judge others: a GRU, or logistic regression."""
 
-import math
 import warnings
-from copy import deepcopy
 
 import numpy as np
-import torch
 from attrs import frozen
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from seqvae_basics.networks import BidirectionalRNN
-from seqvae_core.functional import masked_mean
-from seqvae_core.model import seeded
 from seqvae_core.records import Noise
-from seqvae_tasks.ragged import BATCH, Ragged
+from seqvae_tasks.ragged import Ragged
+from seqvae_tasks.recurrent import RecurrentReader
 from seqvae_tasks.representations import Array, missing, seed_of
 
 __all__ = ["Question"]
 
-_CHECK_EVERY = 20
-_PATIENCE = 6
-_VALID_SHARE = 0.2
 _FRAMES = 5000
 
 
@@ -88,10 +78,7 @@ class Question:
         return np.concatenate([mean, np.sqrt(square)], 1)
 
     def by_gru(self, *, hidden: int, steps: int, noise: Noise) -> tuple[Array, bool]:
-        """Answer by a bidirectional GRU; for a sequence its logits are averaged over time.
-
-        A fifth of the units is set aside. The weights with the lowest cross-entropy there are
-        kept, and training ends when it has not fallen for six checks, 20 steps apart.
+        """Answer by a bidirectional GRU, see `RecurrentReader`.
 
         Args:
             hidden: width, each way.
@@ -101,91 +88,15 @@ class Question:
         Returns:
             A class for each target, and whether training came to its end.
         """
-        classes, width = self.classes, self.frames.shape[1]
+        classes = self.classes
         known = np.isin(self.target, classes)
         label = np.where(known, np.searchsorted(classes, self.target), -1)
         sequences = Ragged.of(self.frames, self.row, np.arange(self.train))
-        with seeded(seed_of(noise, "weights"), "judge"):
-            network = _Reader(width, hidden, len(classes), self.local)
-        reader = _Trained(network, sequences, torch.from_numpy(label), self.local)
+        reader = RecurrentReader.make(
+            sequences, label, len(classes), local=self.local, hidden=hidden,
+            seed=seed_of(noise, "weights"),
+        )  # fmt: skip
         learnt = np.unique(self.owner[known & (self.owner < self.train)])
-        fit, valid = self._set_aside(learnt, noise.of("valid"))
-        ended = reader.train(fit, valid, steps, noise)
-        answers: Array = classes[reader.answers().numpy()]
+        ended = reader.fit(learnt, self.unit, steps=steps, noise=noise)
+        answers: Array = classes[reader.answers(np.arange(len(sequences.start)))]
         return answers, ended
-
-    def _set_aside(self, rows: Array, noise: Noise) -> tuple[Tensor, Tensor]:
-        units = np.unique(self.unit[rows])
-        order = noise.permutation(len(units)).numpy()
-        aside = np.isin(self.unit[rows], units[order[: math.ceil(_VALID_SHARE * len(units))]])
-        fit, valid = (rows, rows) if aside.all() else (rows[~aside], rows[aside])
-        return torch.from_numpy(fit), torch.from_numpy(valid)
-
-
-class _Reader(nn.Module):
-    def __init__(self, inputs: int, hidden: int, classes: int, local: bool):
-        super().__init__()
-        self.rnn = BidirectionalRNN("gru", inputs, hidden, 1)
-        self.head = nn.Linear(2 * hidden, classes)
-        self.local = local
-
-    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.rnn(frames, mask))
-        return logits if self.local else masked_mean(logits, mask)
-
-
-@frozen(eq=False)
-class _Trained:
-    network: _Reader
-    sequences: Ragged
-    label: Tensor  # (N,) or (F,), -1 where there is none
-    local: bool
-
-    @torch.enable_grad()
-    def train(self, fit: Tensor, valid: Tensor, steps: int, noise: Noise) -> bool:
-        network = self.network
-        optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
-        best, waited, kept = math.inf, 0, deepcopy(network.state_dict())
-        for step in range(1, steps + 1):
-            rows = fit[noise.of("rows").integers(len(fit), (min(BATCH, len(fit)),))]
-            total, count = self._loss(rows)
-            optimizer.zero_grad()
-            (total / count).backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            if step % _CHECK_EVERY == 0 or step == steps:
-                value = self._held_out(valid)
-                waited += 1
-                if value < best:
-                    best, waited, kept = value, 0, deepcopy(network.state_dict())
-                if waited == _PATIENCE:
-                    break
-        network.load_state_dict(kept)
-        return waited == _PATIENCE
-
-    def _loss(self, rows: Tensor) -> tuple[Tensor, int]:
-        frames, mask = self.sequences.batch(rows)
-        label = self._labels(rows, mask).flatten()
-        logits = self.network(frames, mask).flatten(0, -2)
-        total = F.cross_entropy(logits, label, ignore_index=-1, reduction="sum")
-        return total, max(1, int((label >= 0).sum()))
-
-    def _labels(self, rows: Tensor, mask: Tensor) -> Tensor:
-        if not self.local:
-            return self.label[rows]
-        index = self.sequences.start[rows][:, None] + torch.arange(mask.shape[1])
-        return torch.where(mask, self.label[torch.where(mask, index, 0)], -1)
-
-    @torch.no_grad()
-    def _held_out(self, rows: Tensor) -> float:
-        parts = [self._loss(part) for part in torch.split(rows, 4 * BATCH)]
-        return sum(float(total) for total, _ in parts) / sum(count for _, count in parts)
-
-    @torch.no_grad()
-    def answers(self) -> Tensor:
-        found = []
-        for rows in torch.split(torch.arange(len(self.sequences.start)), 4 * BATCH):
-            frames, mask = self.sequences.batch(rows)
-            answer = self.network(frames, mask).argmax(-1)
-            found.append(answer[mask] if self.local else answer)
-        return torch.cat(found)

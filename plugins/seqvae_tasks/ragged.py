@@ -52,22 +52,26 @@ class Ragged:
             torch.from_numpy(values).to(kind), torch.from_numpy(start), torch.from_numpy(length)
         )
 
-    def batch(self, rows: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
-        """Return frames (B, T, D) of some sequences, zero in the padding, and their mask (B, T).
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return frames (B, T, D) of some sequences, zero in the padding, and their mask (B, T)."""
+        return self._read(self.start[rows], self.length[rows])
 
-        With `noise` a long sequence is cut to a random window.
+    def draw(self, rows: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return a random batch of the sequences `rows`, long ones cut to a random window.
+
+        Returns:
+            Which sequences, (B,), the number of each window's first frame among all frames, (B,),
+            its frames and their mask.
         """
-        start, length = self.start[rows], self.length[rows]
-        if noise is not None:
-            room = (length - CROP).clamp(min=0)
-            share = noise.uniform(torch.empty(len(rows), dtype=torch.float64))
-            start, length = start + (share * (room + 1)).long(), length.clamp(max=CROP)
+        chosen = rows[noise.of("rows").integers(len(rows), (min(BATCH, len(rows)),))]
+        start, length = self.start[chosen], self.length[chosen]
+        room = (length - CROP).clamp(min=0)
+        share = noise.of("windows").uniform(torch.empty(len(chosen), dtype=torch.float64))
+        begin = start + (share * (room + 1)).long()
+        return (chosen, begin, *self._read(begin, length.clamp(max=CROP)))
+
+    def _read(self, start: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         step = torch.arange(int(length.max()))
         mask = step < length[:, None]
         index = torch.where(mask, start[:, None] + step, 0)
         return torch.where(mask[..., None], self.values[index], 0.0), mask
-
-    def draw(self, rows: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a random batch of the sequences `rows`: which ones, frames and mask."""
-        chosen = rows[noise.of("rows").integers(len(rows), (min(BATCH, len(rows)),))]
-        return (chosen, *self.batch(chosen, noise.of("windows")))
