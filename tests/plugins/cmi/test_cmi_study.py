@@ -108,6 +108,7 @@ def test_the_page_is_made_from_whole_seeds_alone(tmp_path):
     cells = [cell for cell in CELLS if cell.seed in (1, 2) and cell.source == "japanese-vowels"]
     write([made_up(cell) for cell in cells[:-1]], tmp_path)
     page = (tmp_path / "cmi.md").read_text()
+    assert "1 of 10 seeds so far: nothing is tested" in page
     assert "Contrasts over" not in page
     assert "over seeds 1 to 1" in page
     assert "timit\n" not in page.split("## ")[-1]
