@@ -132,7 +132,7 @@ class Rows(Sequence[Example]):
         """Return one row, or those of a slice."""
         if isinstance(position, slice):
             return self.take(range(*position.indices(len(self))))
-        row = (range(len(self.x)) if self.chosen is None else self.chosen)[position]
+        row = self.rows[position]
         length = self.x.shape[1] if self.lengths is None else int(self.lengths[row])
         return Example(
             x=_Row(self.x, row, length),
@@ -142,9 +142,27 @@ class Rows(Sequence[Example]):
             name=f"row {row}",
         )  # fmt: skip
 
+    @property
+    def rows(self) -> Sequence[int]:
+        """Which rows, in their order."""
+        return range(len(self.x)) if self.chosen is None else self.chosen
+
+    @property
+    def frames(self) -> list[int]:
+        """The number of each one's real frames."""
+        if self.lengths is None:
+            return [self.x.shape[1]] * len(self)
+        found: list[int] = self.lengths[np.asarray(self.rows, int)].tolist()
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        """What each one is called."""
+        return [f"row {row}" for row in self.rows]
+
     def take(self, positions: Iterable[int]) -> "Rows":
         """Return chosen rows."""
-        rows = range(len(self.x)) if self.chosen is None else self.chosen
+        rows = self.rows
         chosen = [rows[position] for position in positions]
         return Rows(self.x, self.labels, self.source, self.lengths, chosen)
 

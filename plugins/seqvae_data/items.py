@@ -180,13 +180,15 @@ class Items(Dataset[dict[str, Any]]):
     @property
     def lengths(self) -> list[int]:
         """Frames of each item."""
-        if isinstance(self.examples, Rows) and self.examples.lengths is None:
-            return [self.examples.x.shape[1]] * len(self)
+        if isinstance(self.examples, Rows):
+            return self.examples.frames
         return [example.x.shape[0] for example in self.examples]
 
     @property
     def names(self) -> list[str]:
         """What each item is called."""
+        if isinstance(self.examples, Rows):
+            return self.examples.names
         return [example.name or example.source for example in self.examples]
 
 

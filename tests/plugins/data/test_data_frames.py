@@ -186,3 +186,11 @@ def test_values_that_are_not_finite_are_counted():
     check_finite(np.array([1.0, 2.0]))
     with pytest.raises(DataError, match="2 of 3 values are NaN or infinite"):
         check_finite(np.array([1.0, np.nan, -np.inf]))
+
+
+def test_rows_say_lengths_and_names_as_their_examples_do():
+    x, lengths = np.zeros((7, 5, 2)), np.array([1, 5, 2, 3, 4, 5, 1])
+    for real in (None, lengths):
+        rows = Rows(x, {}, "x.npy", real).take([6, 2, 2, 0])
+        assert rows.frames == [example.x.shape[0] for example in rows]
+        assert rows.names == [example.name for example in rows]
