@@ -158,3 +158,9 @@ def test_the_core_names_no_plugin_package(path):
     packages = "|".join(each.name for each in (ROOT / "plugins").iterdir() if each.is_dir())
     named = set(re.findall(rf"\b({packages})\b", path.read_text(encoding="utf-8")))
     assert named <= set(HOOKS)
+
+
+def test_no_test_is_named_by_packed_bytes_which_hold_the_time(request):
+    """Workers that name a test differently refuse to run any."""
+    names = [item.nodeid for item in request.session.items]
+    assert not [name for name in names if "\\x1f\\x8b" in name]
