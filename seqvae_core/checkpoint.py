@@ -212,8 +212,8 @@ def check_names(run: Path, splits: Splits) -> None:
     """
     then: dict[str, list[str]] = read_json(run / "splits.json", missing={})
     now = _names(splits)
-    for part in then.keys() & now.keys():
-        if then[part] != now[part]:
+    for part in then:
+        if then[part] != now.get(part, then[part]):
             moved = sorted(set(then[part]) ^ set(now[part])) or ["their order"]
             raise DataError(
                 f"the data are not the run's: the {part} part had {len(then[part])} sequences and "
@@ -271,20 +271,30 @@ def load(run: str | Path, plugins: Plugins | None = None) -> SeqVAE:
 
 
 def load_splits(
-    run: str | Path, plugins: Plugins | None = None, overrides: Iterable[str] = ()
+    run: str | Path,
+    plugins: Plugins | None = None,
+    overrides: Iterable[str] = (),
+    given: Splits | None = None,
 ) -> Splits:
     """Return a run's data, or others, through what the run fitted on its training part.
 
+    Args:
+        run: the run directory.
+        plugins: all installed ones when left out.
+        overrides: such as "data.root=other", for other data.
+        given: the data, if the run was given them.
+
     Raises:
+        CheckpointError: if the run was given its data, and they are not given here.
         DataError: if they cannot be read, or the run's own are not what they were.
     """
-    run, overrides = Path(run), list(overrides)
-    experiment = read_experiment(run, plugins or Plugins.load(), overrides)
-    request = DataRequest(
-        seed=experiment.seed, fitted=read_data(run, given=bool(overrides))["fitted"]
-    )
-    splits = check_splits(experiment.data.build(request))
-    if not overrides:
+    run, plugins = Path(run), plugins or Plugins.load()
+    experiment = read_experiment(run, plugins, overrides)
+    own = experiment.data == read_experiment(run, plugins).data
+    about = read_data(run, given=given is not None or not own)
+    request = DataRequest(seed=experiment.seed, fitted=about["fitted"])
+    splits = check_splits(given or experiment.data.build(request))
+    if own:
         check_names(run, splits)
     return splits
 

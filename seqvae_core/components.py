@@ -167,8 +167,11 @@ class Decoder(nn.Module):
             lengths: frames of each sequence, (B,).
             draw: from features (B, t, *decoded) of a step (t = 1), or of one place of the grids
                 of t steps, with H = W = 1, to the numbers there; called once for each, in order.
+
+        Raises:
+            TypeError: if the decoder is not autoregressive.
         """
-        raise NotImplementedError(f"{type(self).__name__} is not autoregressive")
+        raise TypeError(f"{type(self).__name__} is not autoregressive")
 
 
 @frozen(kw_only=True)

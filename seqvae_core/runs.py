@@ -214,7 +214,7 @@ def evaluate(
     overrides = list(overrides)
     experiment = checkpoint.read_experiment(path, plugins, overrides)
     chosen = [_task(name, experiment, plugins) for name in tasks] or list(experiment.tasks)
-    splits = splits or checkpoint.load_splits(path, plugins, overrides)
+    splits = checkpoint.load_splits(path, plugins, overrides, splits)
     model = checkpoint.load(path, plugins)
     model.to(make_fabric().device)
     found = Run(path=path, experiment=experiment, plugins=[p.describe() for p in plugins.loaded],

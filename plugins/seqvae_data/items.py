@@ -106,15 +106,16 @@ def assemble(
             raise DataError(f"the {name} part is empty")
     parts = (train, valid, test)
     _check_frames(parts)
+    values = [_class_values(part) for part in parts]
     now = {"frame": list(_read(train[0], prepare).shape[1:]), **(facts or {})}
     if request.fitted is None:
         stats = normalise.fit(_stats(example, prepare) for example in train) if scaled else {}
-        fitted = {**now, "classes": _classes([train]), **stats}
+        fitted = {**now, "classes": _classes(values[:1]), **stats}
     else:
         fitted = dict(request.fitted)
         _check_fitted(fitted, now, scaled)
     known = {name: list(classes) for name, classes in fitted.get("classes", {}).items()}
-    classes = _classes(parts, known)
+    classes = _classes(values, known)
     items = [Items(part, classes, fitted if scaled else None, prepare) for part in parts]
     return Splits(
         train=items[0],
@@ -235,19 +236,26 @@ def _check_fitted(fitted: Mapping[str, Any], now: Mapping[str, Any], scaled: boo
 
 
 def _classes(
-    parts: Iterable[Sequence[Example]], known: Mapping[str, list[str]] | None = None
+    parts: Iterable[Mapping[str, set[str]]], known: Mapping[str, list[str]] | None = None
 ) -> dict[str, list[str]]:
     """Return each class label's values: those known, then the others in natural order."""
     found: dict[str, set[str]] = {name: set() for name in known or {}}
     for part in parts:
-        for name, value in _label_values(part):
-            if value.dtype.kind != "f":
-                found.setdefault(name, set()).update(map(_text, np.unique(value)))
+        for name, values in part.items():
+            found.setdefault(name, set()).update(values)
     tables = {}
     for name, values in found.items():
         first = (known or {}).get(name, [])
         tables[name] = [*first, *sorted(values - {"", "-1"} - set(first), key=_natural)]
     return tables
+
+
+def _class_values(part: Sequence[Example]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for name, value in _label_values(part):
+        if value.dtype.kind != "f":
+            found.setdefault(name, set()).update(map(_text, np.unique(value)))
+    return found
 
 
 def _label_values(part: Sequence[Example]) -> Iterator[tuple[str, NDArray[Any]]]:

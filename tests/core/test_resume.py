@@ -151,3 +151,14 @@ def tensorboard_steps(run):
         events = EventFileLoader(str(path)).Load()
         steps += [e.step for e in events if any(v.tag == "loss" for v in e.summary.value)]
     return steps
+
+
+@pytest.mark.slow
+def test_settings_of_tasks_do_not_hide_that_the_data_have_changed(uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted / "run", tmp_path / "run")
+    splits = json.loads((tmp_path / "run/splits.json").read_text())
+    splits["test"].append(splits["train"].pop())
+    (tmp_path / "run/splits.json").write_text(json.dumps(splits))
+    other = ("--set", "tasks.rates.threshold=0.1")
+    done = tiny.run("evaluate", tmp_path / "run", *other, code=2)
+    assert "the data are not the run's: the train part had" in done.stderr

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from test_cmi_properties import (
     Quadratic,
     analysis,
+    assert_each_moves_its_own,
     batches,
     gaussian_example,
     gradients,
@@ -110,14 +111,7 @@ def test_no_critic_moves_the_model_and_no_term_its_critic(seed, batch, kind):
     term = config.build(model.shapes).double()
     if kind in ("shuffled", "estimator") and len(batch) == 1:
         batch = batch.rows(torch.tensor([0, 0]))
-    out = model(batch, Noise(3))
-    term.critic(out).backward()
-    assert all(p.grad is None for p in model.parameters())
-    assert all(p.grad is not None for p in term.critic.parameters())
-    for parameter in term.critic.parameters():
-        parameter.grad = None
-    term(out).mean().backward(inputs=list(model.parameters()))
-    assert all(p.grad is None for p in term.critic.parameters())
+    assert_each_moves_its_own(term, model, model(batch, Noise(3)))
 
 
 @pytest.mark.statistical

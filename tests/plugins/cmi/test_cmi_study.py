@@ -44,8 +44,9 @@ def test_the_arms_differ_in_nothing_but_what_their_names_say(arm, plugins):
 
 
 def test_every_cell_is_an_experiment_that_can_be_read(plugins):
-    for overrides in {(cell.source, cell.overrides) for cell in CELLS if cell.seed in (3, 101)}:
-        Experiment.load(overrides[0], plugins, list(overrides[1]))
+    for source, overrides in {(c.source, c.overrides) for c in CELLS if c.seed in (3, 101)}:
+        found = Experiment.load(source, plugins, list(overrides))
+        assert {"probe", "verification", "rates"} <= {task.name for task in found.tasks}
 
 
 @given(st.lists(numbers, min_size=2, max_size=12))

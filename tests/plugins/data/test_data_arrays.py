@@ -9,11 +9,11 @@ import torch
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reading import build
 
-from seqvae_core.components import DataRequest
 from seqvae_core.config import plain, structure_component
 from seqvae_core.errors import DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_data.config import Arrays, SplitConfig
 
 PARTS = ("train", "valid", "test")
@@ -21,10 +21,6 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(3.0, 2.0, size=(20, 6, 3))
 LENGTH = RNG.integers(2, 7, size=20)
 SPEAKER = np.repeat(np.array(["d", "b", "c", "a"]), 5)
-
-
-def build(config, seed=0, fitted=None):
-    return check_splits(config.build(DataRequest(seed=seed, fitted=fitted)))
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import torch
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reading import build, refused
 
 from seqvae_core import Experiment
-from seqvae_core.components import DataRequest
 from seqvae_core.config import plain, structure_component
 from seqvae_core.errors import ConfigError, DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_core.runs import train
 from seqvae_core.testing import check_component
 from seqvae_data.config import CacheConfig, SplitConfig
@@ -36,10 +36,6 @@ def config(corpus):
     return AudioFolder(root=corpus, pattern=NAME, split=TAKE_0)
 
 
-def build(config, seed=0, fitted=None):
-    return check_splits(config.build(DataRequest(seed=seed, fitted=fitted)))
-
-
 def names(splits, part, label):
     return {splits.classes[label][item[label]] for item in getattr(splits, part)}
 
@@ -53,13 +49,6 @@ def same(one, other):
         )
         for part in PARTS
     )
-
-
-def refused(config, said):
-    with pytest.raises(DataError, match=said) as caught:
-        build(config)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # Labels and parts --------------------------------------------------------------------------------

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import tiny
 from attrs import evolve
+from reading import build, refused
 from scipy.io import savemat
 
-from seqvae_core.components import DataRequest
-from seqvae_core.errors import DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_core.testing import check_component
 from seqvae_data.config import SplitConfig
 from seqvae_data.eeg.config import Deap
@@ -43,10 +42,6 @@ def config(subjects):
     return Deap(root=subjects, normalise=False)
 
 
-def build(config, seed=0, fitted=None):
-    return check_splits(config.build(DataRequest(seed=seed, fitted=fitted)))
-
-
 def everything(splits):
     """Return all items by the names of their trials."""
     return {
@@ -54,13 +49,6 @@ def everything(splits):
         for part in PARTS
         for name, item in zip(getattr(splits, part).names, getattr(splits, part), strict=True)
     }
-
-
-def refused(action, said):
-    with pytest.raises(DataError, match=said) as caught:
-        action()
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
 
 
 # Trials ------------------------------------------------------------------------------------------
@@ -147,7 +135,7 @@ def test_a_damaged_mat_file_is_an_error_of_one_line(tmp_path):
         (good[:500] + b"garbage" + good[507:], "is a damaged MATLAB file: Error -3"),
     ):
         path.write_bytes(content)
-        said = refused(lambda: build(Deap(root=tmp_path)), said)
+        said = refused(Deap(root=tmp_path), said)
         assert said.startswith(f"{path}: ")
 
 
@@ -169,20 +157,20 @@ def test_arrays_of_another_layout_are_an_error(tmp_path):
         ({**good, "data": good["data"] * np.nan}, r"values are NaN or infinite"),
     ):
         savemat(path, arrays)
-        said = refused(lambda: build(Deap(root=tmp_path)), said)
+        said = refused(Deap(root=tmp_path), said)
         assert str(path) in said
 
 
 def test_a_pickle_of_anything_else_is_refused(tmp_path):
     path = tmp_path / "s01.dat"
     path.write_bytes(pickle.dumps({"data": print, "labels": print}, 2))
-    said = refused(lambda: build(Deap(root=tmp_path, files="dat")), "asks for '__builtin__.print'")
+    said = refused(Deap(root=tmp_path, files="dat"), "asks for '__builtin__.print'")
     assert said.startswith(f"{path}: a pickle that")
 
 
 def test_a_folder_without_subjects_is_an_error(tmp_path):
-    refused(lambda: build(Deap(root=tmp_path)), r"no files s<subject>.mat in")
-    refused(lambda: build(Deap(root=tmp_path / "none")), "no such folder")
+    refused(Deap(root=tmp_path), r"no files s<subject>.mat in")
+    refused(Deap(root=tmp_path / "none"), "no such folder")
 
 
 def test_a_step_without_a_window_is_refused(subjects):

@@ -9,10 +9,10 @@ import torch
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reading import build, refused
 
-from seqvae_core.components import DataRequest
 from seqvae_core.errors import DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_core.testing import check_component
 from seqvae_data.config import CacheConfig, SplitConfig
 from seqvae_data.eeg.config import EegSmni
@@ -64,17 +64,6 @@ def config(trials):
     return EegSmni(root=trials)
 
 
-def build(config, seed=0, fitted=None):
-    return check_splits(config.build(DataRequest(seed=seed, fitted=fitted)))
-
-
-def refused(action, said):
-    with pytest.raises(DataError, match=said) as caught:
-        action()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 # The format --------------------------------------------------------------------------------------
 
 
@@ -119,8 +108,8 @@ def test_training_frames_are_normalised_and_restored(config):
 def test_channels_are_left_out_by_name(config):
     splits = build(evolve(config, exclude_channels=("CZ",)))
     assert splits.fitted["channels"] == ["FP1", "X", "nd", "Y"]
-    refused(lambda: build(evolve(config, exclude_channels=("Q",))), "no channel 'Q' to exclude")
-    refused(lambda: build(evolve(config, exclude_channels=NAMES)), "leaves no channel")
+    refused(evolve(config, exclude_channels=("Q",)), "no channel 'Q' to exclude")
+    refused(evolve(config, exclude_channels=NAMES), "leaves no channel")
 
 
 def test_decimation_keeps_slow_waves_and_removes_fast_ones(tmp_path):
@@ -190,9 +179,9 @@ def test_an_index_that_does_not_fit_is_an_error_with_its_line(copied):
         ([f"{n},0,train" for n in names], "the test part is empty"),
     ):
         index(copied, rows)
-        refused(lambda: build(config), said)
+        refused(config, said)
     copied.joinpath("index.csv").write_bytes(b"\xff\xfe\x00")
-    refused(lambda: build(config), "cannot read .*index.csv")
+    refused(config, "cannot read .*index.csv")
 
 
 # Damage ------------------------------------------------------------------------------------------
@@ -232,7 +221,7 @@ def edited(change):
 )
 def test_a_damaged_text_is_an_error_that_names_file_and_line(tmp_path, change, said):
     path = write(tmp_path, "co2a0000001", 7, edited(change))
-    said = refused(lambda: build(EegSmni(root=tmp_path)), said)
+    said = refused(EegSmni(root=tmp_path), said)
     assert said.startswith(f"{path}: ")
 
 
@@ -243,7 +232,7 @@ def test_a_damaged_archive_is_an_error_that_names_the_file(tmp_path):
     binary = gzip.compress(b"# \xff\xfe")
     for content in (b"", b"text", good[:-200], good[:-4], bad_middle, binary):
         path.write_bytes(content)
-        said = refused(lambda: build(EegSmni(root=tmp_path)), "damaged, or not a gzip|ASCII|line 0")
+        said = refused(EegSmni(root=tmp_path), "damaged, or not a gzip|ASCII|line 0")
         assert said.startswith(f"{path}: ")
 
 
@@ -266,7 +255,7 @@ def test_any_change_of_the_text_is_read_or_refused_in_one_line(tmp_path, positio
 def test_trials_of_other_channels_are_an_error(tmp_path):
     write(tmp_path, "co2a0000001", 1, text("co2a0000001", 1))
     write(tmp_path, "co2a0000001", 2, text("co2a0000001", 2).replace("CZ", "OZ"))
-    refused(lambda: build(EegSmni(root=tmp_path)), r"002.gz: other channels than in .*001.gz")
+    refused(EegSmni(root=tmp_path), r"002.gz: other channels than in .*001.gz")
 
 
 def test_damaged_trials_are_left_out_on_request(copied):
@@ -278,8 +267,8 @@ def test_damaged_trials_are_left_out_on_request(copied):
 
 
 def test_a_folder_without_trials_is_an_error(tmp_path):
-    refused(lambda: build(EegSmni(root=tmp_path)), "no files <subject>.rd.<trial>.gz in")
-    refused(lambda: build(EegSmni(root=tmp_path / "none")), "no such folder")
+    refused(EegSmni(root=tmp_path), "no files <subject>.rd.<trial>.gz in")
+    refused(EegSmni(root=tmp_path / "none"), "no such folder")
 
 
 # The library around it ---------------------------------------------------------------------------

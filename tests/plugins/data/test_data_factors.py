@@ -9,10 +9,10 @@ import torch
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import build
 
-from seqvae_core.components import DataRequest
 from seqvae_core.errors import DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_core.testing import check_component
 from seqvae_data.images.factors_config import Digits, MPI3DMulti, ThreeDots
 from seqvae_data.images.three_dots import FACTORS, render
@@ -20,10 +20,6 @@ from seqvae_data.images.three_dots import FACTORS, render
 DOTS = st.lists(st.integers(0, 63), min_size=6, max_size=6)
 PARTS = ("train", "valid", "test")
 FEW = ThreeDots(count=12, valid=3, test=5)
-
-
-def build(config, seed=0, fitted=None):
-    return check_splits(config.build(DataRequest(seed=seed, fitted=fitted)))
 
 
 # Three dots: drawing -----------------------------------------------------------------------------

@@ -12,10 +12,10 @@ import torch
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import build
 
-from seqvae_core.components import DataRequest
 from seqvae_core.errors import DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_core.testing import check_component
 from seqvae_data.config import CacheConfig, SplitConfig
 from seqvae_data.images import dsprites, mpi3d, shapes3d
@@ -32,10 +32,6 @@ class Bomb:
 
     def __reduce__(self):
         return (os.abort, ())
-
-
-def build(config, seed=0, fitted=None):
-    return check_splits(config.build(DataRequest(seed=seed, fitted=fitted)))
 
 
 def items(splits):

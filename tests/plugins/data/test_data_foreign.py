@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 from attrs import evolve
+from reading import build
 from torch.utils.data import Dataset, TensorDataset
 
 from seqvae_core import Experiment, Trainer
@@ -277,10 +278,6 @@ def save(tmp_path):
         return HuggingFace(path=folder, cache=CacheConfig(folder=tmp_path / "cache"), **settings)
 
     return save
-
-
-def build(config, seed=0, fitted=None):
-    return check_splits(config.build(DataRequest(seed=seed, fitted=fitted)))
 
 
 def refused(config, said):

@@ -5,12 +5,12 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import build, refused
 
 from seqvae_core import Experiment, Trainer
-from seqvae_core.components import DataRequest
 from seqvae_core.config import structure_component
 from seqvae_core.errors import ConfigError, DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_core.testing import check_component
 from seqvae_data.config import CacheConfig, SplitConfig
 from seqvae_data.images.config import Clips, FrameFolders, Videos
@@ -20,16 +20,6 @@ Image = pytest.importorskip("PIL.Image")
 av = pytest.importorskip("av")
 
 PATTERN = r"(?P<who>\w+)/(?P<take>\d+)"
-
-
-def build(config, seed=0):
-    return check_splits(config.build(DataRequest(seed=seed)))
-
-
-def refused(config, said):
-    with pytest.raises(DataError, match=said) as caught:
-        build(config)
-    assert "\n" not in str(caught.value)
 
 
 # NumPy files -------------------------------------------------------------------------------------

@@ -8,11 +8,10 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import build, refused
 
 from seqvae_core import Experiment, Trainer
-from seqvae_core.components import DataRequest
-from seqvae_core.errors import DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_core.testing import check_component
 from seqvae_data.config import SplitConfig
 from seqvae_data.images.config import OmniglotImages, OmniglotStrokes
@@ -68,16 +67,6 @@ def images(tmp_path):
 def drawings(tmp_path):
     write(tmp_path / "strokes_background.zip", strokes, "txt")
     return OmniglotStrokes(root=tmp_path, split=DRAWER_3)
-
-
-def build(config, seed=0):
-    return check_splits(config.build(DataRequest(seed=seed)))
-
-
-def refused(config, said):
-    with pytest.raises(DataError, match=said) as caught:
-        build(config)
-    assert "\n" not in str(caught.value)
 
 
 def test_drawings_keep_their_contract(images, drawings):

@@ -5,11 +5,11 @@ from itertools import product
 import numpy as np
 import pytest
 from attrs import evolve
+from reading import build, refused
 
 from seqvae_core import Experiment, Trainer
-from seqvae_core.components import DataRequest
 from seqvae_core.errors import DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_core.testing import check_component
 from seqvae_data.images.config import Sprites
 from seqvae_data.images.sprites import pixels
@@ -59,16 +59,6 @@ def write_arrays(folder):
 @pytest.fixture(params=[write_archives, write_arrays])
 def config(request, tmp_path):
     return Sprites(root=request.param(tmp_path / "sprites"))
-
-
-def build(config, seed=0):
-    return check_splits(config.build(DataRequest(seed=seed)))
-
-
-def refused(config, said):
-    with pytest.raises(DataError, match=said) as caught:
-        build(config)
-    assert "\n" not in str(caught.value)
 
 
 def content(part):

@@ -10,11 +10,11 @@ import torch
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import build, refused
 
-from seqvae_core.components import DataRequest
 from seqvae_core.config import structure_component
 from seqvae_core.errors import ConfigError, DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_core.testing import check_component
 from seqvae_data.config import SplitConfig
 from seqvae_data.speech.config import AudioFolder
@@ -61,18 +61,8 @@ def csv_config(corpus):
     return AudioFolder(root=corpus, manifest="labels.csv")
 
 
-def build(config, seed=0):
-    return check_splits(config.build(DataRequest(seed=seed)))
-
-
 def items(splits):
     return [item for part in (splits.train, splits.valid, splits.test) for item in part]
-
-
-def refused(config, said):
-    with pytest.raises(DataError, match=said) as caught:
-        build(config)
-    assert "\n" not in str(caught.value)
 
 
 # Manifests ---------------------------------------------------------------------------------------

@@ -10,12 +10,12 @@ import torch
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import build, refused
 
 from seqvae_core import Experiment
-from seqvae_core.components import DataRequest
 from seqvae_core.config import plain, structure_component
-from seqvae_core.errors import ConfigError, DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.errors import ConfigError
+from seqvae_core.loading import data_shapes
 from seqvae_core.noise import Noise
 from seqvae_core.runs import train
 from seqvae_core.testing import check_component
@@ -54,10 +54,6 @@ def config(words):
     )  # fmt: skip
 
 
-def build(config, seed=0, fitted=None):
-    return check_splits(config.build(DataRequest(seed=seed, fitted=fitted)))
-
-
 def spoken(splits, part):
     """Return the words of each string of a part, as the run's list of its parts has them."""
     return [name.partition(": ")[2].split(", ") for name in getattr(splits, part).names]
@@ -74,12 +70,6 @@ def by_word(config):
             getattr(splits, part).names, getattr(splits, part), strict=True
         )
     }  # fmt: skip
-
-
-def refused(config, said):
-    with pytest.raises(DataError, match=said) as caught:
-        build(config)
-    assert "\n" not in str(caught.value)
 
 
 # What strings are made of ------------------------------------------------------------------------

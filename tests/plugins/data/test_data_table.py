@@ -10,11 +10,11 @@ import torch
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reading import build, fault
 
-from seqvae_core.components import DataRequest
 from seqvae_core.config import plain, structure_component
 from seqvae_core.errors import ConfigError, DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_core.testing import check_component
 from seqvae_data.config import CacheConfig, SplitConfig
 from seqvae_data.series import columns, convert
@@ -79,10 +79,6 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(columns, "ROWS", 5)
 
 
-def build(config, seed=0, fitted=None):
-    return check_splits(config.build(DataRequest(seed=seed, fitted=fitted)))
-
-
 def items(splits):
     """Return all items by name, their classes as text."""
     return {
@@ -107,15 +103,6 @@ def refused(config, said):
         build(config)
     assert str(config.path) in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def fault(config):
-    """Return the error that the data give, "" for none."""
-    try:
-        build(config)
-    except DataError as error:
-        return str(error)
-    return ""
 
 
 # Sequences and labels ----------------------------------------------------------------------------

@@ -12,11 +12,11 @@ import torch
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reading import build, fault, refused
 
-from seqvae_core.components import DataRequest
 from seqvae_core.config import plain, structure_component
 from seqvae_core.errors import ConfigError, DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import data_shapes
 from seqvae_core.testing import check_component
 from seqvae_data.config import CacheConfig, SplitConfig
 from seqvae_data.series import archive, ts
@@ -59,31 +59,12 @@ def one_file(path, **settings):
     return TS(path_train=path, normalise=False, split=SplitConfig(test=0.5, valid=0.0), **settings)
 
 
-def build(config, seed=0):
-    return check_splits(config.build(DataRequest(seed=seed)))
-
-
 def items(splits):
     return {
         name: item
         for part in PARTS
         for name, item in zip(getattr(splits, part).names, getattr(splits, part), strict=True)
     }
-
-
-def refused(config, said):
-    with pytest.raises(DataError, match=said) as caught:
-        build(config)
-    assert "\n" not in str(caught.value)
-
-
-def fault(config):
-    """Return the error that the data give, "" for none."""
-    try:
-        build(config)
-    except DataError as error:
-        return str(error)
-    return ""
 
 
 # The format --------------------------------------------------------------------------------------
