@@ -6,7 +6,7 @@ kind's base here. `couples_batch` says that the rows of a batch influence one an
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import Factory, field, frozen, validators
@@ -135,12 +135,14 @@ class Decoder(nn.Module):
         local_features: variables that `forward` returns beside them, by name.
         autoregressive: whether `forward` needs x.
         differentiable_forward: whether jvp and vmap pass through `forward`.
+        framewise: whether, given x, frame t of the features sees a local latent at step t alone.
     """
 
     decoded: tuple[int, ...]
     local_features: Mapping[str, tuple[int, ...]] = {}
     autoregressive: bool = False
     differentiable_forward: bool = True
+    framewise: bool = False
 
     @abstractmethod
     def forward(
@@ -235,10 +237,15 @@ class Regularizer(nn.Module):
         critic: the network that the term trains by its own player, if any.
         kl_coefficients: by latent, the factor of KL(q‖p) within the term (CMI: z → -1), so that
             the objective can refuse a net KL weight ≤ 0.
+        replaces_kl: latents whose KL the term alone holds, in a form of its own: the objective
+            then wants a net KL weight of 0.
+        schedules: what the term itself reads at `out.step`, beside the schedule of its weight.
     """
 
     critic: Critic | None  # no class attribute: it would hide the submodule of that name
     kl_coefficients: Mapping[str, float] = {}
+    replaces_kl: Collection[str] = ()
+    schedules: Sequence[Schedule] = ()
 
     def __init__(self) -> None:
         super().__init__()

@@ -35,13 +35,14 @@ class KLConfig:
     """How the KL of one latent enters the loss.
 
     Attributes:
-        weight: β; the β-VAE is this and nothing more.
+        weight: β; the β-VAE is this and nothing more. It is 0 where a regularizer replaces the
+            KL, and nowhere else.
         schedule: a factor on the weight over the steps.
         free_nats: the KL below which it is not penalised, a sequence for a global latent and a
             frame for a local one, compared sequence by sequence.
     """
 
-    weight: float = field(default=1.0, validator=validators.gt(0.0))
+    weight: float = field(default=1.0, validator=validators.ge(0.0))
     schedule: Schedule = CONSTANT
     free_nats: float = field(default=0.0, validator=validators.ge(0.0))
 

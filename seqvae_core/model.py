@@ -99,14 +99,7 @@ class SeqVAE(nn.Module):
         Raises:
             ShapeError: if the frames are not what the model was built for.
         """
-        if tuple(batch.x.shape[2:]) != tuple(self.shapes.frame):
-            raise ShapeError(
-                f"expected frames of shape {tuple(self.shapes.frame)}, "
-                f"got {tuple(batch.x.shape[2:])}"
-            )
-        batch = evolve(batch, x=batch.x.to(self.dtype)).zeroed()
-        x = self.likelihood.support(batch.x, noise.of("support"))
-        x = x if x is batch.x else zero_padding(x, batch.mask)
+        batch, x = self._seen(batch, noise)
         latents = self._infer(x, batch.mask, noise, deterministic)
         samples = {name: latent.sample for name, latent in latents.items()}
         decoded, features = self._decode(samples, batch.mask, x)
@@ -119,7 +112,20 @@ class SeqVAE(nn.Module):
             likelihood=self.likelihood(decoded),
             noise=noise,
             decoder=self._likelihood_of,
+            parts=(self.decoder, self.likelihood),
         )
+
+    def _seen(self, batch: Batch, noise: Noise) -> tuple[Batch, Tensor]:
+        """Return the batch in the model's type, and x in the likelihood's support, zeroed."""
+        if tuple(batch.x.shape[2:]) != tuple(self.shapes.frame):
+            raise ShapeError(
+                f"expected frames of shape {tuple(self.shapes.frame)}, "
+                f"got {tuple(batch.x.shape[2:])}"
+            )
+        batch = evolve(batch, x=batch.x.to(self.dtype)).zeroed()
+        x = self.likelihood.support(batch.x, noise.of("support"))
+        x = x if x is batch.x else zero_padding(x, batch.mask)
+        return batch, x
 
     def _infer(
         self, x: Tensor, mask: Tensor, noise: Noise, deterministic: bool
@@ -173,10 +179,13 @@ class SeqVAE(nn.Module):
             out: Output = self(batch, noise or Noise(0), deterministic=noise is None)
             return out
 
+    @torch.no_grad()
     def encode(
         self, x: Any, *, mask: Tensor | None = None, noise: Noise | None = None
     ) -> dict[str, Tensor]:
         """Return each latent's posterior mean, or its sample when `noise` is given.
+
+        Nothing is decoded.
 
         Args:
             x: (B, T, *frame), a `Batch`, or a dict with x and optionally mask.
@@ -186,8 +195,12 @@ class SeqVAE(nn.Module):
         Returns:
             By name: (B, D) for a global latent, (B, T, D) and zero in the padding for a local.
         """
-        latents = self.output(x, mask=mask, noise=noise).latents
-        return {name: latents[name].sample for name in self.priors}
+        with self._evaluating():
+            batch = as_batch(x, mask).to(self.device)
+            stream = noise or Noise(0)
+            batch, seen = self._seen(batch, stream)
+            found = self._infer(seen, batch.mask, stream, noise is None)
+            return {name: latent.sample for name, latent in found.items()}
 
     @torch.no_grad()
     def decode(

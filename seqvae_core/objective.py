@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor, nn
 
 from seqvae_core.components import Regularizer, RegularizerConfig
@@ -73,6 +73,7 @@ class Objective(nn.Module):
 
     def forward(self, out: Output, step: int) -> Losses:
         """Return every term at `step`, counted from 0; a term at weight 0 is not computed."""
+        out = evolve(out, step=step)
         mask = out.batch.mask
         nll = -masked_sum(out.likelihood.log_prob(out.batch.x), mask)
         raw, weighted = {"nll": nll}, {"nll": nll}
@@ -94,34 +95,48 @@ class Objective(nn.Module):
         kl = self.kls[name]
         weight = kl.weight * kl.schedule(step)
         for label, entry in self.entries.items():
-            coefficient = self._coefficients(label).get(name, 0.0)
+            coefficient = self._term(label).kl_coefficients.get(name, 0.0)
             weight += entry.weight * entry.schedule(step) * coefficient
         return weight
 
     def check(self, steps: int) -> None:
-        """Raise `ConfigError` if some latent's net KL weight is ≤ 0 at one of `steps` steps."""
+        """Raise `ConfigError` if some latent's net KL weight is ≤ 0 at one of `steps` steps.
+
+        Where a term replaces the KL, it must be 0.
+        """
         corners = {0, steps - 1} | {t for s in self.schedules for t in s.corners() if t < steps}
         for name in self.kls:
-            worst = min(sorted(corners), key=lambda step: self.net_kl_weight(name, step))
-            weight = self.net_kl_weight(name, worst)
-            if weight <= 0.0:
-                touching = [label for label in self.entries if name in self._coefficients(label)]
+            nets = {step: self.net_kl_weight(name, step) for step in sorted(corners)}
+            if replacing := self._replacing(name):
+                step, weight = max(nets.items(), key=lambda item: abs(item[1]))
+                right, wanted = weight == 0.0, f"be 0, as {replacing} replaces it"
+            else:
+                step, weight = min(nets.items(), key=lambda item: item[1])
+                right, wanted = weight > 0.0, "be > 0 at every step"
+            if not right:
+                touching = [at for at in self.entries if name in self._term(at).kl_coefficients]
                 blame = f" (with {', '.join(touching)})" if touching else ""
                 raise ConfigError(
-                    f"the net weight of KL({name}){blame} must be > 0 at every step: "
-                    f"{weight:.6g} at step {worst} @ $.model.latents.{name}.kl"
+                    f"the net weight of KL({name}){blame} must {wanted}: "
+                    f"{weight:.6g} at step {step} @ $.model.latents.{name}.kl"
                 )
+
+    def _replacing(self, name: str) -> str | None:
+        """Return the label of a term that replaces a latent's KL; at weight 0 it does not."""
+        labels = (label for label, entry in self.entries.items() if entry.weight > 0.0)
+        return next((at for at in labels if name in self._term(at).replaces_kl), None)
 
     @property
     def schedules(self) -> list[Schedule]:
-        """The schedules of all weights."""
+        """The schedules of all weights, and those that terms read themselves."""
         kls = [kl.schedule for kl in self.kls.values()]
-        return kls + [entry.schedule for entry in self.entries.values()]
+        weights = [entry.schedule for entry in self.entries.values()]
+        return kls + weights + [s for label in self.terms for s in self._term(label).schedules]
 
-    def _coefficients(self, label: str) -> Mapping[str, float]:
+    def _term(self, label: str) -> Regularizer:
         term: Any = self.terms[label]
-        coefficients: Mapping[str, float] = term.kl_coefficients
-        return coefficients
+        found: Regularizer = term
+        return found
 
 
 def _floor(value: Tensor, latent: Latent, free_nats: float) -> Tensor:

@@ -14,6 +14,7 @@ from seqvae_core.noise import Noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
 
     from seqvae_core.experiment import Experiment
     from seqvae_core.model import SeqVAE
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "Distribution",
+    "Factors",
     "Latent",
     "Noise",
     "Output",
@@ -245,6 +247,9 @@ class Output:
         latents: by name, the encoder's latents and the decoder's local features.
         likelihood: p(x|·) over (B, T, *frame).
         noise: streams for whoever draws; `term()` gives each term its own.
+        parts: the modules that `decode` runs, decoder and likelihood: for a term that computes
+            the gradients of their parameters itself, or cannot work with some layers.
+        step: the step, counted from 0, at which the objective asks a term; critics are not told.
     """
 
     batch: Batch
@@ -252,6 +257,8 @@ class Output:
     likelihood: Distribution
     noise: Noise
     decoder: Callable[..., Distribution]
+    parts: "tuple[nn.Module, ...]" = ()
+    step: int = 0
     scalars: dict[str, Tensor] = Factory(dict)
     _memo: dict[str, Any] = Factory(dict)
     _live: "Output | None" = None
@@ -295,6 +302,21 @@ class Output:
 
 
 @frozen(eq=False, kw_only=True)
+class Factors:
+    """What data of known factors are made from, so that any of them can be made.
+
+    Attributes:
+        sizes: the number of values of each factor by name, from 0 on; its label has the same name.
+        ordered: the factors whose neighbouring values are alike, as places are and shapes are not.
+        render: from values (N, F) of integers to normalised sequences (N, T, *frame), float32.
+    """
+
+    sizes: Mapping[str, int]
+    ordered: frozenset[str]
+    render: "Callable[[NDArray[Any]], Tensor]"
+
+
+@frozen(eq=False, kw_only=True)
 class Splits:
     """The parts of a data set, each any torch map-style data set.
 
@@ -314,6 +336,7 @@ class Splits:
         fitted: see above.
         restore: from an item's x, (T, *frame), to the units that the data came in.
         sound: from restored frames to a WAV file, for data that can be heard.
+        factors: of data that can be made anew for any of their factors' values.
     """
 
     train: Any
@@ -323,6 +346,7 @@ class Splits:
     fitted: Mapping[str, Any] = Factory(dict)
     restore: "Callable[[NDArray[Any]], NDArray[Any]] | None" = None
     sound: "Callable[[NDArray[Any]], bytes] | None" = None
+    factors: Factors | None = None
 
 
 @define(eq=False, kw_only=True)

@@ -86,12 +86,25 @@ def check_decoder(subject: Subject, shapes: Shapes) -> None:
         with subject.must("ignore x unless it is autoregressive"):
             with_x = module(values, x)[0]
             identical({"": with_x}, {"": module(values)[0].expand_as(with_x)})
+    if module.framewise:
+        with subject.must("see a local latent at the frame's own step alone, as `framewise` says"):
+            _own_steps(module, values, x if module.autoregressive else None)
     if module.differentiable_forward:
         _transforms(subject, module, values, x if module.autoregressive else None)
     if module.autoregressive:
         with subject.must("draw ancestrally what `forward` predicts from it"):
             _ancestral(module, values, part.batch(), shapes.frame)
     serves(subject, partial(small_model, shapes, decoder=config))
+
+
+def _own_steps(module: Any, latents: Values, x: Tensor | None) -> None:
+    def features(name: str, value: Tensor) -> list[Tensor]:
+        return [module({**latents, name: value}, x)[0]]
+
+    for name, value in latents.items():
+        if value.ndim > 2:
+            seen = steps_seen(partial(features, name), value, seed=3)
+            none_of(seen & ~torch.eye(len(seen), dtype=torch.bool), "frame")
 
 
 def _transforms(subject: Subject, module: Any, latents: Mapping[str, Tensor], x: Any) -> None:

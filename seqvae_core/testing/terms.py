@@ -46,8 +46,8 @@ def check_regularizer(subject: Subject, shapes: Shapes) -> None:
         known = set(critic.parameters()) if critic is not None else set()
         own = [name for name, p in term.named_parameters() if p not in known and p.requires_grad]
         require(not own, f"got {', '.join(own)} outside of the critic")
-    with subject.must("give its kl_coefficients by latents that the model has"):
-        unknown = set(term.kl_coefficients) - set(latents_proper(hosted))
+    with subject.must("give its kl_coefficients and replaces_kl by latents that the model has"):
+        unknown = {*term.kl_coefficients, *term.replaces_kl} - set(latents_proper(hosted))
         require(not unknown, f"got {', '.join(sorted(unknown))}")
     check_part(evolve(part, trained=False))
     _gradients(subject, model, part)

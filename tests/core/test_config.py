@@ -290,8 +290,9 @@ def test_every_registered_component_is_frozen(found, data):
 @pytest.mark.parametrize("name", sorted(BUILT_IN.components("preset")))
 def test_every_preset_is_an_experiment_and_shows_as_one(name):
     data = read(name, BUILT_IN, [])
-    rooted = "root" in attrs.fields_dict(BUILT_IN.get("dataset", data["data"]["name"]))
-    made = Experiment.load(name, BUILT_IN, ["data.root=/data"] if rooted else [])
+    fields = attrs.fields_dict(BUILT_IN.get("dataset", data["data"]["name"]))
+    places = [f"data.{key}=/data" for key in ("root", "path") if key in fields]
+    made = Experiment.load(name, BUILT_IN, places)
     assert Experiment.of(tomllib.loads(made.to_toml()), BUILT_IN) == made
 
 

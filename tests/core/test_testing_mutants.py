@@ -220,6 +220,14 @@ class Recurrent(LinearDecoder):
         return self.rnn(decoded)[0], features
 
 
+@broken(StandInDecoder, "own step alone, as `framewise` says: frame 1 moves with frame 0")
+class Running(LinearDecoder):
+    framewise = True
+
+    def forward(self, latents, x=None):
+        return super().forward({**latents, "s": latents["s"].cumsum(1)}, x)
+
+
 @broken(StandInDecoder, "ignore x unless it is autoregressive")
 class SeesX(LinearDecoder):
     def forward(self, latents, x=None):
@@ -393,9 +401,14 @@ class Ownerless(Plain):
         return self.layer(out.latents["s"].pooled()).square().sum(1)
 
 
-@broken(Term, "give its kl_coefficients by latents that the model has: got w")
+@broken(Term, "give its kl_coefficients and replaces_kl by latents that the model has: got w")
 class Elsewhere(Plain):
     kl_coefficients: ClassVar = {"w": -1.0}
+
+
+@broken(Term, "give its kl_coefficients and replaces_kl by latents that the model has: got v")
+class ElsewhereReplaced(Plain):
+    replaces_kl: ClassVar = ("v",)
 
 
 @broken(Term, "hand a gradient to every parameter: got none for unused")

@@ -46,6 +46,16 @@ class Bound(Regularizer):
         return -out.latents["z"].kl()
 
 
+class Held(Regularizer):
+    """Something that stands in the place of KL(z) and reads the step."""
+
+    replaces_kl: ClassVar = ("z",)
+    schedules: ClassVar = (Schedule(name="linear", steps=50),)
+
+    def forward(self, out):
+        return out.latents["z"].kl() * self.schedules[0](out.step)
+
+
 def objective(z=None, s=None, **terms):
     """Make an objective from the KL settings of z and s, and label=(entry, term)."""
     return Objective(
@@ -217,6 +227,42 @@ def test_what_is_refused_is_what_falls_to_zero_at_some_step(kl, entry, other, st
     elif worst < -1e-9:
         with pytest.raises(ConfigError, match=r"KL\(z\) \(with one, two\)"):
             made.check(steps)
+
+
+@pytest.mark.parametrize(
+    ("kl", "held", "line"),
+    [
+        (KLConfig(), 2.0, "must be 0, as held replaces it: 1 at step 0"),
+        (warmup(10, weight=4.0), 2.0, "must be 0, as held replaces it: 4 at step 9"),
+        (KLConfig(weight=0.0), 0.0, "must be > 0 at every step: 0 at step 0"),
+    ],
+)
+def test_where_a_term_replaces_a_kl_its_net_weight_must_be_zero(kl, held, line):
+    with pytest.raises(ConfigError) as caught:
+        objective(kl, held=(Entry(weight=held), Held())).check(30)
+    assert str(caught.value) == f"the net weight of KL(z) {line} @ $.model.latents.z.kl"
+
+
+def test_a_replaced_kl_is_told_but_not_trained_and_takes_no_other_terms_part_of_it():
+    none = KLConfig(weight=0.0)
+    made = objective(none, held=(Entry(), Held()))
+    made.check(30)
+    losses = made(make_output(0, MASK)[0], 0)
+    assert losses.weighted["kl/z"].eq(0.0).all()
+    torch.testing.assert_close(
+        losses.elbo, -(losses.raw["nll"] + losses.raw["kl/z"] + losses.raw["kl/s"])
+    )
+    with pytest.raises(ConfigError, match=r"KL\(z\) \(with cmi\) must be 0, as held replaces it"):
+        objective(none, held=(Entry(), Held()), cmi=(Entry(weight=0.5), Bound())).check(30)
+
+
+@given(seed=seeds, mask=masks(), step=st.integers(0, 99))
+def test_a_term_is_told_the_step_and_validation_its_schedules_end(seed, mask, step):
+    made = objective(KLConfig(weight=0.0), held=(Entry(), Held()))
+    losses = made(make_output(seed, mask)[0], step)
+    share = min(1.0, (step + 1) / 50)
+    torch.testing.assert_close(losses.raw["held"], share * losses.raw["kl/z"])
+    assert final(made, 10) == 49
 
 
 @given(z=kls, entry=entries, steps=st.integers(1, 15))
