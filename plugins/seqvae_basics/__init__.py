@@ -12,8 +12,8 @@ def seqvae_backbones() -> list[type]:
 
 @hookimpl
 def seqvae_encoders() -> list[type]:
-    """Return `dsae-factorised` and `dsae-full`."""
-    return [config.DSAEFactorised, config.DSAEFull]
+    """Return `feedforward`, `dsae-factorised` and `dsae-full`."""
+    return [config.FeedForward, config.DSAEFactorised, config.DSAEFull]
 
 
 @hookimpl

@@ -18,6 +18,7 @@ __all__ = [
 _positive = validators.ge(1)
 _widths: Any = validators.and_(validators.min_len(1), validators.deep_iterable(_positive))
 _optional = validators.optional(_positive)
+_levels = validators.optional(validators.ge(2))
 
 
 def _odd(_: object, attribute: Any, value: int) -> None:
@@ -42,6 +43,8 @@ class PixelCNN(DecoderConfig):
         first_kernel: likewise, of the first layer.
         feature: name of the trunk's map s, the local feature.
         feature_channels: of s, a bottleneck of the trunk; `channels` if left out.
+        feature_levels: values that each number of s can take, in [-1, 1]: a pixel of s holds
+            channels · ln levels nats at most. Any number if left out.
         hidden: widths of the head, which reads s and the latents pixel by pixel.
         activation: of the head.
     """
@@ -54,6 +57,7 @@ class PixelCNN(DecoderConfig):
     first_kernel: int = field(default=7, validator=_odd)
     feature: str = field(default="s", validator=validators.min_len(1))
     feature_channels: int | None = field(default=None, validator=_optional)
+    feature_levels: int | None = field(default=None, validator=_levels)
     hidden: tuple[int, ...] = field(default=(64,), validator=_widths)
     activation: Activation = "elu"
 
@@ -75,6 +79,8 @@ class CausalConv(DecoderConfig):
             (kernel - 1)·(1 + Σ dilations) + 1 frames.
         feature: name of the trunk's output s_t, the local feature.
         feature_channels: of s_t, a bottleneck of the trunk; `channels` if left out.
+        feature_levels: values that each number of s_t can take, in [-1, 1]: s_t holds
+            channels · ln levels nats at most. Any number if left out.
         hidden: widths of the head, which reads s_t and the latents frame by frame.
         activation: of the head.
     """
@@ -86,6 +92,7 @@ class CausalConv(DecoderConfig):
     dilations: tuple[int, ...] = field(default=(1, 2, 4, 8), validator=_widths)
     feature: str = field(default="s", validator=validators.min_len(1))
     feature_channels: int | None = field(default=None, validator=_optional)
+    feature_levels: int | None = field(default=None, validator=_levels)
     hidden: tuple[int, ...] = field(default=(64,), validator=_widths)
     activation: Activation = "elu"
 

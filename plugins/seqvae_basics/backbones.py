@@ -69,9 +69,14 @@ class Conv2dBackbone(Backbone):
         before, height, width = shapes.frame
         layers: list[nn.Module] = []
         for after in config.channels:
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1)]
+            layers += [nn.Conv2d(before, after, config.kernel, stride=2, padding=config.padding)]
             layers += [activation(config.activation)]
-            before, height, width = after, (height + 1) // 2, (width + 1) // 2
+            before, height, width = after, _halved(height, config), _halved(width, config)
+        if min(height, width) < 1:
+            raise ShapeError(
+                f"backbone 'conv2d' with kernel {config.kernel}, padding {config.padding} leaves "
+                f"nothing of frames {shapes.frame} after {len(config.channels)} convolutions"
+            )
         flat = mlp(before * height * width, (config.hidden,), config.activation)
         self.features = config.hidden
         self.layers = nn.Sequential(*layers, nn.Flatten(), *flat)
@@ -80,3 +85,7 @@ class Conv2dBackbone(Backbone):
         """Return (B, T, F) from (B, T, C, H, W)."""
         features: Tensor = self.layers(x.flatten(0, 1))
         return features.reshape(*x.shape[:2], self.features)
+
+
+def _halved(length: int, config: Conv2d) -> int:
+    return (length + 2 * config.padding - config.kernel) // 2 + 1

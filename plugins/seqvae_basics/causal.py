@@ -5,6 +5,7 @@ Layers run in two ways that give the same numbers: over a whole map (N, C, H, W)
 
 References:
     WaveNet: a generative model for raw audio (van den Oord et al., 2016) | arXiv:1609.03499
+    Finite scalar quantization: VQ-VAE made simple (Mentzer et al., 2023) | arXiv:2309.15505
 """
 
 from collections import deque
@@ -28,6 +29,7 @@ __all__ = [
     "CausalLayer",
     "CausalStack",
     "GatedUnit",
+    "Levels",
     "Memory",
 ]
 
@@ -129,6 +131,26 @@ class CausalStack(nn.Module):
         return activations
 
 
+class Levels(nn.Module):
+    """tanh(x), rounded to levels of equal distance from -1 to 1; the gradient is that of tanh.
+
+    A bottleneck that cannot be outgrown: n numbers hold n · ln levels nats at most.
+
+    Args:
+        levels: how many, at least 2.
+    """
+
+    def __init__(self, levels: int):
+        super().__init__()
+        self.levels = levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a tensor of the shape of x."""
+        value, half = torch.tanh(x), 0.5 * (self.levels - 1)
+        rounded = torch.round((value.detach() + 1.0) * half) / half - 1.0
+        return rounded + (value - value.detach())  # the bracket is exactly 0
+
+
 class AutoregressiveDecoder(Decoder):
     """A trunk over earlier data, blind to all latents, and a shallow head on it and the latents.
 
@@ -136,6 +158,7 @@ class AutoregressiveDecoder(Decoder):
     """
 
     autoregressive = True
+    framewise = True
 
     def __init__(self, config: PixelCNN | CausalConv, shapes: Shapes, grid: tuple[int, ...]):
         super().__init__()
@@ -146,9 +169,11 @@ class AutoregressiveDecoder(Decoder):
         width = config.feature_channels or config.channels
         self.local_features = {config.feature: (width, *grid)}
         self.decoded = (config.hidden[-1], *grid)
-        self.narrow = (
+        self.narrow: nn.Module = (
             nn.Conv2d(config.channels, width, 1) if config.feature_channels else nn.Identity()
         )
+        if config.feature_levels is not None:
+            self.narrow = nn.Sequential(self.narrow, Levels(config.feature_levels))
         layers: list[nn.Module] = []
         beside = sum(variable.size for variable in shapes.latents.values())
         for before, after in pairwise((width + beside, *config.hidden)):

@@ -27,13 +27,16 @@ __all__ = [
     "Conv2d",
     "DSAEFactorised",
     "DSAEFull",
+    "FeedForward",
     "Framewise",
     "GaussianLikelihood",
+    "Head",
     "Identity",
     "StandardNormal",
 ]
 
 Activation = Literal["relu", "elu", "softplus", "gelu", "leaky-relu", "tanh"]
+Head = Literal["linear", "none"]
 
 _positive = validators.ge(1)
 _widths: Any = validators.and_(validators.min_len(1), validators.deep_iterable(_positive))
@@ -106,10 +109,12 @@ class Conv1d(BackboneConfig):
 
 @frozen(kw_only=True)
 class Conv2d(BackboneConfig):
-    """Strided convolutions over single frames (C, H, W), then one linear layer.
+    """Convolutions of stride 2 over single frames (C, H, W), then one linear layer.
 
     Attributes:
-        channels: of the layers, each of which halves height and width.
+        channels: of the convolutions.
+        kernel: height and width that a convolution spans.
+        padding: zeros on each side; with the defaults a layer halves height and width.
         hidden: width of the features.
         activation: after every layer.
     """
@@ -117,11 +122,13 @@ class Conv2d(BackboneConfig):
     name: ClassVar[str] = "conv2d"
 
     channels: tuple[int, ...] = field(default=(32, 64), validator=_widths)
+    kernel: int = field(default=3, validator=_positive)
+    padding: int = field(default=1, validator=validators.ge(0))
     hidden: int = field(default=128, validator=_positive)
     activation: Activation = "relu"
 
     def build(self, shapes: Shapes) -> Backbone:
-        """Build a `Conv2dBackbone`; raise `ShapeError` unless frames are (C, H, W)."""
+        """Build a `Conv2dBackbone`; raise `ShapeError` unless frames (C, H, W) are large enough."""
         from seqvae_basics.backbones import Conv2dBackbone
 
         return Conv2dBackbone(self, shapes)
@@ -178,6 +185,29 @@ class DSAEFull(_DSAE):
         return DSAE(self, shapes, conditional=True)
 
 
+@frozen(kw_only=True)
+class FeedForward(EncoderConfig):
+    """Linear layers right on the features: a single image needs no network over time.
+
+    A global latent is read off the mean of its frames' features, a local one off those of its
+    frame.
+
+    Attributes:
+        logvar_bias: of the layers to ln σ², at the start, in -12..12. What they give passes
+            through a bound of ±12, which leaves -1 nearly as it is and makes -2.94 of -3.
+    """
+
+    name: ClassVar[str] = "feedforward"
+
+    logvar_bias: float = field(default=-1.0, validator=(validators.ge(-12), validators.le(12)))
+
+    def build(self, shapes: Shapes) -> Encoder:
+        """Build a `FeedForwardEncoder`; raise `ConfigError` for a latent of an unknown family."""
+        from seqvae_basics.encoders import FeedForwardEncoder
+
+        return FeedForwardEncoder(self, shapes)
+
+
 # Priors ------------------------------------------------------------------------------------------
 
 
@@ -225,8 +255,12 @@ class Framewise(DecoderConfig):
     Attributes:
         hidden: widths of the layers of the multilayer perceptron.
         network: "mlp" gives features (hidden[-1],); "deconv" goes on to (channels[-1], H, W).
-        channels: of the transposed convolutions, each of which doubles height and width.
-        activation: after every layer.
+        channels: of the transposed convolutions; the first of them starts with channels[0] too.
+        kernel: height and width that a transposed convolution spans.
+        strides: by which each of them multiplies height and width; 2 if left out.
+        output: with "frame" a last transposed convolution, which `strides` counts too, leads to
+            the frame's own shape, for a likelihood with `head = "none"`.
+        activation: after every layer, but not after that to the frame.
     """
 
     name: ClassVar[str] = "framewise"
@@ -234,7 +268,19 @@ class Framewise(DecoderConfig):
     hidden: tuple[int, ...] = field(default=(128, 128), validator=_widths)
     network: Literal["mlp", "deconv"] = "mlp"
     channels: tuple[int, ...] = field(default=(64, 32), validator=_widths)
+    kernel: int = field(default=4, validator=_positive)
+    strides: tuple[int, ...] | None = field(default=None, validator=validators.optional(_widths))
+    output: Literal["features", "frame"] = "features"
     activation: Activation = "relu"
+
+    def __attrs_post_init__(self) -> None:
+        if self.output == "frame" and self.network != "deconv":
+            raise ValueError("'output' must be features unless 'network' is deconv: frame")
+        layers = len(self.channels) + (self.output == "frame")
+        if self.strides is not None and len(self.strides) != layers:
+            raise ValueError(f"'strides' must be {layers} numbers: {list(self.strides)}")
+        if self.kernel < max(self.strides or (2,)):
+            raise ValueError(f"'kernel' must be >= the largest stride: {self.kernel}")
 
     def build(self, shapes: Shapes) -> Decoder:
         """Build a `FramewiseDecoder`; raise `ShapeError` for a deconv without (C, H, W)."""
@@ -255,6 +301,7 @@ class GaussianLikelihood(LikelihoodConfig):
             decoder's features lie on the frame's grid) or "network" (predicted from the decoder's
             features beside the mean).
         sigma: σ in the data's unit where it is fixed, and where it starts otherwise.
+        head: of the mean; see `bernoulli`.
     """
 
     name: ClassVar[str] = "gaussian"
@@ -262,9 +309,10 @@ class GaussianLikelihood(LikelihoodConfig):
     scale: Literal["learned", "network", "fixed"] = "learned"
     # Within the bounds of `distributions.bounded`, so that training can start from it.
     sigma: float = field(default=1.0, validator=(validators.ge(0.003), validators.le(300.0)))
+    head: Head = "linear"
 
     def build(self, shapes: Shapes) -> Likelihood:
-        """Build a `GaussianOutput`; raise `ShapeError` if a decoded grid is not the frame's."""
+        """Build a `GaussianOutput`; raise `ShapeError` if the features do not suit the head."""
         from seqvae_basics.likelihoods import GaussianOutput
 
         return GaussianOutput(self, shapes)
@@ -277,14 +325,17 @@ class BernoulliLikelihood(LikelihoodConfig):
     Attributes:
         binarize: "dynamic" replaces x at every pass by a draw of Bernoulli(x); with "none" the
             number is taken as it is, the cross-entropy of grey values.
+        head: "linear" reads one number for each of the frame's off the decoder's features, on the
+            frame's grid by a 1×1 convolution; with "none" the features are these numbers.
     """
 
     name: ClassVar[str] = "bernoulli"
 
     binarize: Literal["none", "dynamic"] = "none"
+    head: Head = "linear"
 
     def build(self, shapes: Shapes) -> Likelihood:
-        """Build a `BernoulliOutput`; raise `ShapeError` if a decoded grid is not the frame's."""
+        """Build a `BernoulliOutput`; raise `ShapeError` if the features do not suit the head."""
         from seqvae_basics.likelihoods import BernoulliOutput
 
         return BernoulliOutput(self, shapes)

@@ -1,6 +1,7 @@
 """Decoder of single frames."""
 
 from collections.abc import Mapping
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ __all__ = ["FramewiseDecoder"]
 class FramewiseDecoder(Decoder):
     """Features of frame t from all global latents and the local ones of step t."""
 
+    framewise = True
+
     def __init__(self, config: Framewise, shapes: Shapes):
         super().__init__()
         self.globals = [variable.name for variable in shapes.of("global")]
@@ -31,8 +34,10 @@ class FramewiseDecoder(Decoder):
                     f"decoder 'framewise' with network 'deconv' expects frames of shape "
                     f"(C, H, W), got {shapes.frame}"
                 )
-            self.decoded = (config.channels[-1], *shapes.frame[1:])
-            self.layers.extend(_deconv(config, *shapes.frame[1:]))
+            last = shapes.frame[:1] if config.output == "frame" else ()
+            channels = (*config.channels, *last)
+            self.decoded = (channels[-1], *shapes.frame[1:])
+            self.layers.extend(_deconv(config, channels, *shapes.frame[1:]))
 
     def forward(
         self, latents: Mapping[str, Tensor], x: Tensor | None = None
@@ -50,20 +55,30 @@ class FramewiseDecoder(Decoder):
         return decoded, {}
 
 
-def _deconv(config: Framewise, height: int, width: int) -> list[nn.Module]:
-    scale = 2 ** len(config.channels)
-    grid = (-(-height // scale), -(-width // scale))
-    before = config.channels[0]
+def _deconv(
+    config: Framewise, channels: tuple[int, ...], height: int, width: int
+) -> list[nn.Module]:
+    """Return layers from a vector to (channels[-1], height, width).
+
+    Each transposed convolution multiplies the grid by its stride: of what its kernel gives beyond
+    that, the same is cut off at both ends, and an odd rest at the far one.
+    """
+    strides = config.strides or (2,) * len(channels)
+    grid = [-(-side // prod(strides)) for side in (height, width)]
+    before = channels[0]
     layers: list[nn.Module] = [
-        nn.Linear(config.hidden[-1], before * grid[0] * grid[1]),
+        nn.Linear(config.hidden[-1], before * prod(grid)),
         nn.Unflatten(1, (before, *grid)),
         activation(config.activation),
     ]
-    for after in config.channels:
-        layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+    for after, stride in zip(channels, strides, strict=True):
+        near, odd = divmod(config.kernel - stride, 2)
+        grid = [side * stride for side in grid]
+        layers += [nn.ConvTranspose2d(before, after, config.kernel, stride, near)]
+        layers += [_Crop(*grid)] if odd else []
         layers += [activation(config.activation)]
         before = after
-    return [*layers, _Crop(height, width)]
+    return [*(layers[:-1] if config.output == "frame" else layers), _Crop(height, width)]
 
 
 class _Crop(nn.Module):

@@ -1,4 +1,4 @@
-"""Encoders of the disentangled sequential autoencoder: global latents first, then local ones.
+"""Encoders: posteriors of the global latents first, then of the local ones.
 
 References:
     Disentangled sequential autoencoder (Li and Mandt, 2018), section 3 | arXiv:1803.02991
@@ -7,12 +7,41 @@ References:
 import torch
 from torch import Tensor, nn
 
-from seqvae_basics.config import DSAEFactorised, DSAEFull
+from seqvae_basics.config import DSAEFactorised, DSAEFull, FeedForward
 from seqvae_basics.networks import BidirectionalRNN, TemporalConv, posterior_head
 from seqvae_core.components import Draw, Encoder
+from seqvae_core.functional import zero_padding
 from seqvae_core.records import Shapes, Variable
 
-__all__ = ["DSAE"]
+__all__ = ["DSAE", "FeedForwardEncoder"]
+
+
+class FeedForwardEncoder(Encoder):
+    """Posteriors read off the features by one linear layer for each latent."""
+
+    def __init__(self, config: FeedForward, shapes: Shapes):
+        super().__init__()
+        self.global_heads, self.local_heads = (
+            nn.ModuleDict(
+                {v.name: posterior_head(shapes.features, v, config.logvar_bias) for v in variables}
+            )
+            for variables in (shapes.of("global"), shapes.of("local"))
+        )
+
+    def forward(self, features: Tensor, mask: Tensor, draw: Draw) -> None:
+        """Draw every global latent off the mean over real frames, every local one off its frame.
+
+        Args:
+            features: (B, T, F).
+            mask: (B, T) bool.
+            draw: takes a latent's name and posterior, returns its sample.
+        """
+        features = zero_padding(features, mask)
+        summary = features.sum(1) / mask.sum(1, keepdim=True)
+        for name, head in self.global_heads.items():
+            draw(name, head(summary))
+        for name, head in self.local_heads.items():
+            draw(name, head(features))
 
 
 class DSAE(Encoder):

@@ -25,7 +25,7 @@ class GaussianOutput(Likelihood):
     def __init__(self, config: GaussianLikelihood, shapes: Shapes):
         super().__init__()
         self.scale = config.scale
-        self.mean = FrameHead(shapes.decoded, shapes.frame)
+        self.mean = FrameHead(shapes.decoded, shapes.frame, config.head)
         logvar = 2.0 * math.log(config.sigma)
         if self.scale == "fixed":
             self.register_buffer("fixed", torch.tensor(logvar), persistent=False)
@@ -53,7 +53,7 @@ class BernoulliOutput(Likelihood):
     def __init__(self, config: BernoulliLikelihood, shapes: Shapes):
         super().__init__()
         self.binarize = config.binarize
-        self.head = FrameHead(shapes.decoded, shapes.frame)
+        self.head = FrameHead(shapes.decoded, shapes.frame, config.head)
 
     def forward(self, features: Tensor) -> Bernoulli:
         """Return the Bernoulli variable of each number of a frame."""

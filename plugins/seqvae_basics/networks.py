@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from seqvae_basics.config import Activation
+from seqvae_basics.config import Activation, Head
 from seqvae_basics.distributions import Gaussian, bounded
 from seqvae_core.errors import ConfigError, ShapeError
 from seqvae_core.functional import zero_padding
@@ -114,12 +114,12 @@ def _take(x: Tensor, rows: Tensor) -> Tensor:
 class GaussianHead(nn.Module):
     """A linear layer to the Gaussian of a latent, (..., width) → (..., *shape)."""
 
-    def __init__(self, width: int, variable: Variable):
+    def __init__(self, width: int, variable: Variable, logvar_bias: float = -1.0):
         super().__init__()
         self.shape = variable.shape
         self.linear = nn.Linear(width, 2 * variable.size)
         # Samples carry some signal from the first step on.
-        nn.init.constant_(self.linear.bias[variable.size :], -1.0)
+        nn.init.constant_(self.linear.bias[variable.size :], logvar_bias)
 
     def forward(self, features: Tensor) -> Gaussian:
         """Return the Gaussian; ln σ² is within (-12, 12)."""
@@ -128,26 +128,34 @@ class GaussianHead(nn.Module):
         return Gaussian(mean.reshape(shape), bounded(logvar).reshape(shape))
 
 
-def posterior_head(width: int, variable: Variable) -> GaussianHead:
+def posterior_head(width: int, variable: Variable, logvar_bias: float = -1.0) -> GaussianHead:
     """Return the head for the family of a latent; raise `ConfigError` for an unknown one."""
     if variable.family != "gaussian":
         raise ConfigError(
             f"unknown family '{variable.family}' of latent '{variable.name}'; known: gaussian"
         )
-    return GaussianHead(width, variable)
+    return GaussianHead(width, variable, logvar_bias)
 
 
 class FrameHead(nn.Module):
     """Decoder features (B, T, *decoded) to one number for each of a frame's, (B, T, *frame).
 
-    A linear layer for flat features, a 1×1 convolution for features on the frame's grid.
+    A linear layer for flat features, a 1×1 convolution for features on the frame's grid; no layer
+    where the head is "none", for features of the frame's own shape.
     """
 
-    def __init__(self, decoded: tuple[int, ...], frame: tuple[int, ...]):
+    def __init__(self, decoded: tuple[int, ...], frame: tuple[int, ...], head: Head = "linear"):
         super().__init__()
         self.frame = frame
-        self.layer: nn.Linear | nn.Conv2d
-        if len(decoded) == 1:
+        self.layer: nn.Linear | nn.Conv2d | nn.Identity
+        if head == "none":
+            if decoded != frame:
+                raise ShapeError(
+                    f"a likelihood with head 'none' expects features of the frame's shape {frame}, "
+                    f"got {decoded}"
+                )
+            self.layer = nn.Identity()
+        elif len(decoded) == 1:
             self.layer = nn.Linear(decoded[0], prod(frame))
         elif len(decoded) == len(frame) == 3 and decoded[1:] == frame[1:]:
             self.layer = nn.Conv2d(decoded[0], frame[0], 1)

@@ -14,6 +14,7 @@ __all__ = [
     "Clips",
     "FrameFolders",
     "Idx",
+    "Olshausen",
     "OmniglotImages",
     "OmniglotStrokes",
     "Sprites",
@@ -53,6 +54,7 @@ class Idx(DatasetConfig):
         root: the folder of the four files; a torchvision folder will do; that of the downloads
             in the cache if left out.
         limit: at most this many training images, the first ones; all if left out.
+        limit_test: at most this many test images, evenly spread over them; all if left out.
         split: the valid part, drawn from each class in proportion unless it says otherwise.
         normalise: whether to bring pixels to mean 0 and standard deviation 1 on train.
         download: whether to fetch files that are not there.
@@ -66,6 +68,7 @@ class Idx(DatasetConfig):
     corpus: Literal["mnist", "fashion-mnist", "kmnist"]
     root: Path | None = None
     limit: int | None = field(default=None, validator=_COUNT)
+    limit_test: int | None = field(default=None, validator=_COUNT)
     split: SplitConfig = SplitConfig()
     normalise: bool = False
     download: bool = False
@@ -77,6 +80,44 @@ class Idx(DatasetConfig):
             DataError: naming the file that is missing or wrong.
         """
         from seqvae_data.images.idx import build
+
+        return build(self, request)
+
+
+@frozen(kw_only=True)
+class Olshausen(DatasetConfig):
+    """Patches of 16×16 pixels of Olshausen and Field's whitened natural images, frames (1, 16, 16).
+
+    The images are the variable `IMAGES`, (512, 512, 10), of their file `IMAGES.mat`; together they
+    are brought to [0, 1] by their smallest and their largest number. Places of patches are drawn
+    uniformly; the one image that test patches are cut from comes last, the one of valid patches
+    before it, and the others are for train. Patch i of a part is a function of the seed and of i
+    alone. Label `image`, the number of the image from 0.
+
+    Attributes:
+        path: the file.
+        count: patches of the training part.
+        valid: patches of the validation part, possibly 0.
+        test: patches of the test part.
+
+    Example:
+        `[data]`, `name = "olshausen"`, `path = "IMAGES.mat"`.
+    """
+
+    name: ClassVar[str] = "olshausen"
+
+    path: Path
+    count: int = field(default=100_000, validator=validators.ge(1))
+    valid: int = field(default=2_000, validator=validators.ge(0))
+    test: int = field(default=10_000, validator=validators.ge(1))
+
+    def build(self, request: DataRequest) -> Splits:
+        """Read the images and draw where the patches lie.
+
+        Raises:
+            DataError: naming the file, and what it holds in place of the images.
+        """
+        from seqvae_data.images.olshausen import build
 
         return build(self, request)
 
@@ -328,6 +369,7 @@ class Videos(ClipFiles):
 
 DATASETS: tuple[type[DatasetConfig], ...] = (
     Idx,
+    Olshausen,
     OmniglotImages,
     OmniglotStrokes,
     Sprites,

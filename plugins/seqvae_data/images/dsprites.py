@@ -11,7 +11,7 @@ from seqvae_core.errors import DataError
 from seqvae_core.records import Splits
 from seqvae_data.download import Remote
 from seqvae_data.frames import Rows
-from seqvae_data.images.factors import located
+from seqvae_data.images.factors import located, with_factors
 from seqvae_data.images.factors_config import DSprites
 from seqvae_data.images.pixels import frames_first
 from seqvae_data.items import assemble, divide
@@ -35,7 +35,8 @@ def build(config: DSprites, request: DataRequest) -> Splits:
     path = located(config.path, REMOTE, "Apache 2.0", download=config.download, name=config.name)
     rows = _rows(path, Archive(path, config.cache), numbers=config.factors == "numbers")
     parts = divide(rows, config.split, request)
-    return assemble(*parts, request, scaled=config.normalise, prepare=_prepare)
+    splits = assemble(*parts, request, scaled=config.normalise, prepare=_prepare)
+    return with_factors(splits, rows, FACTORS[1:], FACTORS[2:])
 
 
 def _rows(path: Path, stored: Archive, *, numbers: bool) -> Rows:

@@ -100,6 +100,8 @@ def build(config: Idx, request: DataRequest) -> Splits:
     """Read the images and share those for training between train and valid."""
     corpus = CORPORA[config.corpus]
     train, train_labels, test, test_labels = _read(config, corpus)
+    kept = _spread(len(test), config.limit_test)
+    test, test_labels = test[kept], test_labels[kept]
     images = np.concatenate([train[: config.limit], test])
     numbers = np.concatenate([train_labels[: config.limit], test_labels])
     labels = {corpus.label: np.array(corpus.classes)[numbers]}
@@ -110,6 +112,12 @@ def build(config: Idx, request: DataRequest) -> Splits:
     official = range(len(images) - len(test), len(images))
     parts = divide(rows, split, request, test=official)
     return assemble(*parts, request, scaled=config.normalise, prepare=frames_first)
+
+
+def _spread(count: int, most: int | None) -> NDArray[np.intp]:
+    """Return at most so many rows of `count`, evenly spread."""
+    kept = min(count, most or count)
+    return np.arange(kept) * count // kept
 
 
 def _folder(config: Idx) -> Path:

@@ -12,7 +12,7 @@ from seqvae_core.errors import DataError
 from seqvae_core.records import Splits
 from seqvae_data.download import Remote
 from seqvae_data.frames import Rows
-from seqvae_data.images.factors import Made, drawn, located
+from seqvae_data.images.factors import Made, drawn, located, with_factors
 from seqvae_data.images.factors_config import MPI3D, MPI3DMulti
 from seqvae_data.images.pixels import frames_first
 from seqvae_data.items import assemble, divide
@@ -41,6 +41,7 @@ REMOTES = {
     }.items()
 }
 
+_ORDERED = ("object_size", "camera_height", "horizontal_axis", "vertical_axis")
 _FIXED = (3, 1, 1, 0, 2)  # what the mosaics' images have in common, in the order of FACTORS
 
 
@@ -49,7 +50,8 @@ def build(config: MPI3D, request: DataRequest) -> Splits:
     path, images, sizes = _opened(config)
     rows = Rows(images[:, None], implied(sizes), f"{path}, array 'images'")
     parts = divide(rows, config.split, request)
-    return assemble(*parts, request, scaled=config.normalise, prepare=frames_first)
+    splits = assemble(*parts, request, scaled=config.normalise, prepare=frames_first)
+    return with_factors(splits, rows, FACTORS, _ORDERED)
 
 
 def implied(sizes: tuple[int, ...]) -> dict[str, NDArray[np.uint8]]:

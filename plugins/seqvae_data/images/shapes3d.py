@@ -19,7 +19,7 @@ from seqvae_data.config import CacheConfig
 from seqvae_data.download import Remote
 from seqvae_data.extras import require
 from seqvae_data.frames import Rows
-from seqvae_data.images.factors import Made, located
+from seqvae_data.images.factors import Made, located, with_factors
 from seqvae_data.images.factors_config import Shapes3D
 from seqvae_data.images.pixels import frames_first
 from seqvae_data.items import assemble, divide
@@ -53,7 +53,8 @@ def build(config: Shapes3D, request: DataRequest) -> Splits:
         images = _unpacked(path, shape, block, config.cache)[:, None]
     rows = Rows(images, labels, f"{path}, data set 'images'")
     parts = divide(rows, config.split, request)
-    return assemble(*parts, request, scaled=config.normalise, prepare=frames_first)
+    splits = assemble(*parts, request, scaled=config.normalise, prepare=frames_first)
+    return with_factors(splits, rows, FACTORS, set(FACTORS) - {"shape"})
 
 
 # Reading -----------------------------------------------------------------------------------------

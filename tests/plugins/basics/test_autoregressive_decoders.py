@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import normal, seeds
 
 from seqvae_basics.autoregressive_config import CausalConv, PixelCNN
-from seqvae_basics.causal import CausalLayer
+from seqvae_basics.causal import CausalLayer, Levels
 from seqvae_basics.config import BernoulliLikelihood
 from seqvae_core.errors import ShapeError
 from seqvae_core.model import seeded
@@ -106,10 +106,51 @@ def test_the_local_feature_never_sees_a_latent_and_the_features_see_all(config, 
     assert moved_by(features[:, 2], latents["z"]).all()
 
 
+# What a bottleneck lets through -------------------------------------------------------------------
+
+
+@given(seed=seeds, levels=st.integers(2, 9), scale=st.sampled_from([0.0, 1e-3, 1.0, 1e3]))
+def test_levels_are_all_that_comes_out_and_the_nearest_to_tanh(seed, levels, scale):
+    x = scale * normal(seed, 50)
+    found = Levels(levels)(x)
+    grid = torch.linspace(-1.0, 1.0, levels, dtype=torch.float64)
+    gap = (found[:, None] - grid).abs()
+    assert (gap.min(1).values <= 1e-12).all()
+    assert ((found - torch.tanh(x)).abs() <= 1.0 / (levels - 1) + 1e-12).all()
+
+
+def test_the_gradient_passes_levels_as_that_of_tanh():
+    x = normal(0, 20).requires_grad_()
+    (gradient,) = torch.autograd.grad(Levels(4)(x).sum(), x)
+    torch.testing.assert_close(gradient, 1.0 - torch.tanh(x).detach().square())
+
+
+@pytest.mark.parametrize(("config", "frame"), [(PIXELS, (1, 4, 3)), (STEPS, (2,))])
+def test_a_feature_of_levels_holds_no_more_than_these_however_large_the_trunk_is(config, frame):
+    decoder = built(evolve(config, feature_channels=2, feature_levels=3), frame)
+    with torch.no_grad():
+        for parameter in decoder.narrow.parameters():
+            parameter.mul_(10.0)
+    x = normal(0, 5, 6, *frame).requires_grad_()
+    features, local = decoder(latents_of(5, 6), x)
+    assert set(local["s"].unique().tolist()) <= {-1.0, 0.0, 1.0}
+    assert local["s"].std() > 0.1
+    assert moved_by(features[:, -1, ..., -1:], x).any()
+
+
 # What is drawn -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("config", [PIXELS, evolve(PIXELS, kernel=5, feature_channels=2), STEPS])
+@pytest.mark.parametrize(
+    "config",
+    [
+        PIXELS,
+        evolve(PIXELS, kernel=5, feature_channels=2),
+        evolve(PIXELS, feature_levels=3),
+        STEPS,
+        evolve(STEPS, feature_levels=2),
+    ],
+)
 @given(
     seed=seeds, rows=st.integers(1, 4), frames=st.integers(1, 5),
     channels=st.integers(1, 2), height=st.integers(1, 4), width=st.integers(1, 5),

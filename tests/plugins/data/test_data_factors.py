@@ -57,6 +57,17 @@ def test_every_grey_is_a_multiple_of_a_hundredth(many):
     assert len(levels) > 90
 
 
+@given(factors=DOTS)
+def test_an_image_is_the_box_mean_of_a_canvas_on_which_the_discs_are_black(factors):
+    canvas, at = np.ones((640, 640)), np.arange(640)
+    for x, y in np.array(factors).reshape(3, 2) * 640 / 63:
+        across, down = np.abs(at - x), np.abs(at - y)[:, None]
+        nearer = [np.maximum(distance - 0.5, 0.0) for distance in (across, down)]
+        canvas[(down**2 + nearer[0] ** 2 <= 51.2**2) | (nearer[1] ** 2 + across**2 <= 51.2**2)] = 0
+    expected = canvas.reshape(64, 10, 64, 10).sum((1, 3)).astype(np.float32) / np.float32(100)
+    assert np.array_equal(render(np.array([factors]))[0, 0], expected)
+
+
 @given(factors=st.lists(DOTS, min_size=1, max_size=4))
 def test_an_image_depends_on_its_own_factors_alone(factors):
     together, before = np.array(factors), np.array(factors)

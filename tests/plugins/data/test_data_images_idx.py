@@ -78,6 +78,14 @@ def test_a_limit_keeps_the_first_training_images(config):
     assert kept == pytest.approx(np.sort(first.sum((1, 2)) / 255))
 
 
+def test_a_limit_of_the_test_part_keeps_images_that_are_evenly_spread(config):
+    whole = [float(item["x"].sum()) for item in build(config).test]
+    kept = [float(item["x"].sum()) for item in build(evolve(config, limit_test=5)).test]
+    assert kept == whole[::2]
+    more = build(evolve(config, limit_test=11)).test
+    assert len(more) == len(whole) == 10
+
+
 @pytest.mark.parametrize("folder", [".", "raw", "FashionMNIST/raw"])
 def test_unpacked_files_and_the_folders_of_torchvision_are_found(tmp_path, folder):
     write(tmp_path / folder, packed=False)
