@@ -11,7 +11,8 @@ from seqvae_tasks.config import (
     Swap,
     Verification,
 )
-from seqvae_tasks.config_generation import MCAS, InputInformation, SwapJudge
+from seqvae_tasks.config_disentanglement import DCI, MIG, LocalDisentanglement, Modularity
+from seqvae_tasks.config_generation import MCAS, InputInformation, Recovery, SwapJudge
 from seqvae_tasks.config_leakage import Leakage
 
 __all__ = ["seqvae_tasks"]
@@ -21,6 +22,6 @@ __all__ = ["seqvae_tasks"]
 def seqvae_tasks() -> list[type[TaskConfig]]:
     """Return the built-in evaluations."""
     return [
-        InputInformation, LatentMap, Leakage, MCAS, MutualInformation, Probe, Rates, Reconstruction,
-        Swap, SwapJudge, Verification,
+        DCI, InputInformation, LatentMap, Leakage, LocalDisentanglement, MCAS, MIG, Modularity,
+        MutualInformation, Probe, Rates, Reconstruction, Recovery, Swap, SwapJudge, Verification,
     ]  # fmt: skip

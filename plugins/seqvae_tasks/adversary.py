@@ -11,7 +11,7 @@ from seqvae_core.functional import masked_mean
 from seqvae_core.model import seeded
 from seqvae_core.records import Noise
 from seqvae_tasks.ragged import Ragged
-from seqvae_tasks.representations import Array, Encoded, missing, seed_of
+from seqvae_tasks.representations import Array, Encoded, missing, seed_of, time_mean
 
 __all__ = ["add_reference", "without"]
 
@@ -118,7 +118,7 @@ def add_reference(encoded: Encoded, identity: str, noise: Noise) -> list[str]:
         reference = without(name, identity)
         frames: Array = projected.double().numpy()
         encoded.frames[f"{reference} per frame"] = frames
-        encoded.vectors[f"pooled {reference}"] = _pooled(frames, encoded.row)
+        encoded.vectors[f"pooled {reference}"] = time_mean(frames, encoded.row)
     return [
         f"adversarially without {identity}: an upper reference that is supervised. A network with "
         "one hidden layer maps each frame, trained with the train part's labels by a reversed "
@@ -160,10 +160,3 @@ def _share(values: Tensor, rebuilt: Tensor, held_out: Tensor) -> float:
     error = (values - rebuilt)[held_out].square().mean(0).sum()
     spread = values[held_out].var(0, correction=0).sum()
     return max(0.0, 1.0 - float(error / spread)) if spread > 0.0 else 0.0
-
-
-def _pooled(frames: Array, row: Array) -> Array:
-    total = np.zeros((row.max() + 1, frames.shape[1]))
-    np.add.at(total, row, frames)
-    pooled: Array = total / np.bincount(row)[:, None]
-    return pooled

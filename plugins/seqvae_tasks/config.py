@@ -17,6 +17,7 @@ __all__ = [
     "Reconstruction",
     "Swap",
     "Verification",
+    "only_latent",
 ]
 
 Classifier = Literal["linear", "svm", "mlp"]
@@ -235,13 +236,14 @@ class MutualInformation(TaskConfig):
         """
         from seqvae_tasks.mutual_information import mutual_information
 
-        a = shapes.latent(self.a or _only(shapes, "global", "a"))
-        b = shapes.latent(self.b or _only(shapes, "local", "b"))
+        a = shapes.latent(self.a or only_latent(shapes, "global", "a"))
+        b = shapes.latent(self.b or only_latent(shapes, "local", "b"))
         pair = evolve(shapes, latents={a.name: a, b.name: b})
         return partial(mutual_information, self, self.estimator.build(pair), a.name, b.name)
 
 
-def _only(shapes: Shapes, scope: Scope, key: str) -> str:
+def only_latent(shapes: Shapes, scope: Scope, key: str) -> str:
+    """Return the name of the one latent of a scope, or raise `ConfigError`, which names `key`."""
     names = [variable.name for variable in shapes.of(scope)]
     if len(names) != 1:
         raise ConfigError(

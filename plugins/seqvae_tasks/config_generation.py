@@ -8,7 +8,7 @@ from attrs import field, frozen, validators
 from seqvae_core.components import Task, TaskConfig
 from seqvae_core.records import Shapes
 
-__all__ = ["MCAS", "InputInformation", "SwapJudge"]
+__all__ = ["MCAS", "InputInformation", "Recovery", "SwapJudge"]
 
 Draw = Literal["sample", "mean"]
 JudgeKind = Literal["gru", "linear"]
@@ -116,3 +116,28 @@ class InputInformation(TaskConfig):
         from seqvae_tasks.input_information import input_information
 
         return partial(input_information, self)
+
+
+@frozen(kw_only=True)
+class Recovery(TaskConfig):
+    """How well a linear reader recovers x from each latent and from a decoder's local features.
+
+    Attributes:
+        radius: places to each side that the widest reading sees.
+        sequences: of each part that are read at most, chosen at random.
+        places: of these, frames or pixels, that are fitted and scored at most.
+        resamples: of the bootstrap.
+    """
+
+    name: ClassVar[str] = "recovery"
+
+    radius: int = field(default=1, validator=_positive)
+    sequences: int = field(default=500, validator=_positive)
+    places: int = field(default=10000, validator=_positive)
+    resamples: int = field(default=1000, validator=_positive)
+
+    def build(self, shapes: Shapes) -> Task:
+        """Build the task."""
+        from seqvae_tasks.recovery import recovery
+
+        return partial(recovery, self)

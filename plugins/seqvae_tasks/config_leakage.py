@@ -17,7 +17,8 @@ class Leakage(TaskConfig):
 
     The identity is read off single frames and their mean by a linear probe, and off whole
     sequences by a recurrent one; content off what belongs to the sequence, by a linear probe and
-    a small MLP. The same probes read the raw frames and an untrained copy of the encoder.
+    a small MLP. The same probes read the raw frames, their principal components and an untrained
+    copy of the encoder.
 
     Attributes:
         identity: the global label that local latents should not tell.

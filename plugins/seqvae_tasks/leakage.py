@@ -12,10 +12,10 @@ from seqvae_core.records import Noise, Splits
 from seqvae_tasks.adversary import add_reference, without
 from seqvae_tasks.config import Classifier
 from seqvae_tasks.config_leakage import Leakage
-from seqvae_tasks.fitting import Probing, chance, share_out
+from seqvae_tasks.fitting import Probing, chance, principal, share_out
 from seqvae_tasks.ragged import Ragged
 from seqvae_tasks.recurrent import classify
-from seqvae_tasks.representations import Array, Encoded, represent, seed_of
+from seqvae_tasks.representations import Array, Encoded, represent, seed_of, time_mean
 from seqvae_tasks.statistics import Score
 
 __all__ = ["leakage"]
@@ -27,8 +27,9 @@ def leakage(config: Leakage, model: SeqVAE, splits: Splits, noise: Noise) -> Tas
     The identity is read off the mean over time and off single frames by a linear probe, and off
     the whole sequence by a small GRU, which also finds what lies in the order of frames. Content
     is read by a linear probe and an MLP off what belongs to the sequence, repeated for each of
-    its frames, and for comparison off single frames. Beside each latent stand the raw frames and
-    an untrained copy of the encoder. All probes are fitted on the train part.
+    its frames, and for comparison off single frames. Beside each latent stand the raw frames, as
+    many of their principal components as it has dimensions, and an untrained copy of the encoder.
+    All probes are fitted on the train part.
 
     Returns:
         "<label>/<representation>/<probe>", accuracies in [0, 1] (R² of content that is a number,
@@ -45,6 +46,7 @@ def leakage(config: Leakage, model: SeqVAE, splits: Splits, noise: Noise) -> Tas
     if config.reference:
         result.notes.extend(add_reference(encoded, config.identity, noise.of("reference")))
     seed = seed_of(noise, "probes")
+    _add_components(encoded, seed)
     _identity(config, encoded, seed, noise.of("recurrent"), result)
     _content(config, encoded, seed, result)
     return result
@@ -103,13 +105,31 @@ def _local(encoded: Encoded, identity: str) -> Iterator[tuple[str, str, str]]:
         if f"{reference} per frame" in encoded.frames:
             yield reference, f"pooled {reference}", f"{reference} per frame"
         yield f"untrained {name}", f"untrained pooled {name}", f"untrained {name} per frame"
+    for name in encoded.frames:
+        if name.startswith("frames, pca"):
+            yield name, f"pooled {name}", name
     yield "frames", "mean of frames", "frames"
 
 
 def _global(encoded: Encoded) -> Iterator[str]:
     for name in encoded.of("global"):
         yield from (name, f"{name} of shuffled frames", f"untrained {name}")
-    yield "mean of frames"
+    yield from (name for name in encoded.vectors if name.startswith("mean of frames"))
+
+
+def _add_components(encoded: Encoded, seed: int) -> None:
+    """Add principal components of the train part, of frames and of their means."""
+    frames, vectors = encoded.frames, encoded.vectors
+    most = frames["frames"].shape[1]
+    fit = np.flatnonzero(~encoded.held_out)
+    for dim in sorted({min(dim, most) for dim in encoded.dims("global")}):
+        name = f"mean of frames, pca {dim}"
+        vectors[name] = principal(vectors["mean of frames"], fit, dim, seed)
+    fit = np.flatnonzero(~encoded.held_out[encoded.row])
+    for dim in sorted({min(dim, most) for dim in encoded.dims("local")}):
+        name = f"frames, pca {dim}"
+        frames[name] = principal(frames["frames"], fit, dim, seed)
+        vectors[f"pooled {name}"] = time_mean(frames[name], encoded.row)
 
 
 @frozen(eq=False)

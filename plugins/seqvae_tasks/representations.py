@@ -20,12 +20,14 @@ from seqvae_core.records import Batch, Noise, Scope, Splits
 __all__ = [
     "Array",
     "Encoded",
+    "coarse",
     "coarse_grid",
     "encode",
     "missing",
     "represent",
     "seed_of",
     "shuffled",
+    "time_mean",
     "untrained",
 ]
 
@@ -135,6 +137,17 @@ def missing(label: Array) -> Array:
     return np.isnan(label) if np.issubdtype(label.dtype, np.floating) else label < 0
 
 
+def time_mean(
+    frames: Array,  # (F, D)
+    row: Array,  # (F,)
+) -> Array:  # (N, D)
+    """Return the mean over each sequence's frames."""
+    total = np.zeros((row.max() + 1, frames.shape[1]))
+    np.add.at(total, row, frames)
+    mean: Array = total / np.bincount(row)[:, None]
+    return mean
+
+
 def seed_of(noise: Noise, purpose: str) -> int:
     """Draw a seed for what takes no `Noise`."""
     return int(noise.of(purpose).integers(2**31, (1,)))
@@ -217,7 +230,7 @@ def _reset(module: nn.Module) -> bool:
 def _encode(model: SeqVAE, batch: Batch, held_out: bool) -> Encoded:
     out = model.output(batch)
     mask = batch.mask
-    x = _coarse(batch.zeroed().x.double())
+    x = coarse(batch.zeroed().x.double())
     mean = masked_mean(x, mask)
     std = masked_mean((x - mean[:, None]).square(), mask).sqrt()
     vectors, frames = {}, {}
@@ -253,7 +266,8 @@ def coarse_grid(frame: tuple[int, ...]) -> tuple[int, int] | None:
     return min(frame[1], COARSE), min(frame[2], COARSE)
 
 
-def _coarse(x: Tensor) -> Tensor:  # (B, T, *frame)
+def coarse(x: Tensor) -> Tensor:  # (B, T, *frame)
+    """Return large pictures averaged over blocks, see `coarse_grid`, anything else as it is."""
     grid = coarse_grid(tuple(x.shape[2:]))
     if grid is None:
         return x

@@ -60,18 +60,28 @@ def test_latents_tell_what_lies_in_them_and_nothing_else(found):
     assert metrics["speaker/chance"] == pytest.approx(1 / 3)
 
 
+def test_principal_components_tell_what_varies_most(found):
+    """The speaker varies most among means of frames, and the phone within a sequence."""
+    assert found.metrics["phone/frames, pca 2/linear"] == 1.0
+    assert found.metrics["phone/mean of frames, pca 2/linear"] < 0.8
+    assert found.metrics["speaker/pooled frames, pca 2/linear"] >= 0.5
+
+
 def test_every_row_says_what_is_read_by_which_probe(found):
     assert list(found.tables) == ["speaker", "phone"]
     columns = ["variable", "reads", "probe", "accuracy in %", "chance"]
     for rows in found.tables.values():
         assert all(list(row) == columns for row in rows)
     speaker = [tuple(row.values())[:3] for row in found.tables["speaker"]]
-    for name in ("s", "untrained s", "frames"):
+    for name in ("s", "untrained s", "frames, pca 2", "frames"):
         assert (name, "mean over time", "linear") in speaker
         assert (name, "single frames", "linear") in speaker
         assert (name, "whole sequence", "gru") in speaker
     phone = {row["variable"] for row in found.tables["phone"]}
-    assert phone >= {"z", "z of shuffled frames", "untrained z", "mean of frames", "s", "frames"}
+    assert phone == {
+        "z", "z of shuffled frames", "untrained z", "mean of frames", "mean of frames, pca 2",
+        "s", "untrained s", "frames", "frames, pca 2",
+    }  # fmt: skip
 
 
 def test_intervals_lie_around_their_numbers(found):

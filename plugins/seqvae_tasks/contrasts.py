@@ -1,0 +1,56 @@
+"""Paired contrasts of two arms over seeds, for the pages of studies."""
+
+import math
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+from attrs import frozen
+
+__all__ = ["Tested", "holm", "paired", "spread"]
+
+
+@frozen(kw_only=True)
+class Tested:
+    """A paired t-test over seeds.
+
+    Attributes:
+        difference: its mean.
+        low: of the 95 % interval.
+        high: likewise.
+        p: two-sided.
+        n: seeds.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def paired(differences: Sequence[float]) -> Tested:
+    """Return the t-test of the mean of differences; at least two."""
+    from scipy import stats
+
+    n, centre = len(differences), mean(differences)
+    error = stdev(differences) / math.sqrt(n)
+    reach = float(stats.t.ppf(0.975, n - 1)) * error
+    p = float(2.0 * stats.t.sf(abs(centre) / error, n - 1)) if error > 0.0 else float(centre == 0.0)
+    return Tested(difference=centre, low=centre - reach, high=centre + reach, p=p, n=n)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number by Holm's step-down rule, in [0, 1]."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    adjusted = [0.0] * len(values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the mean, with the standard deviation of two values or more: "0.12 ± 0.03"."""
+    centre = f"{mean(values):.3g}"
+    return f"{centre} ± {stdev(values):.2g}" if len(values) > 1 else centre
