@@ -1,0 +1,12 @@
+"""Regularizers of disentangled VAEs that other methods are compared with."""
+
+from seqvae_core.components import RegularizerConfig
+from seqvae_core.hookspecs import hookimpl
+
+
+@hookimpl
+def seqvae_regularizers() -> list[type[RegularizerConfig]]:
+    """Return penalties on how the dimensions of a global latent hang together, and a capacity."""
+    from seqvae_baselines.config import DIPVAEI, DIPVAEII, AnnealedVAE, BetaTCVAE, FactorVAE
+
+    return [AnnealedVAE, BetaTCVAE, DIPVAEI, DIPVAEII, FactorVAE]
