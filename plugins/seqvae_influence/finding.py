@@ -1,0 +1,197 @@
+"""What one table of posteriors says of its factors: numbers, tables, a picture, notes."""
+
+import math
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from seqvae_core.components import Estimate, TaskResult
+from seqvae_core.pictures import available
+from seqvae_core.records import Noise
+from seqvae_influence.config import Influence
+from seqvae_influence.decomposition import Decomposition, decompose
+from seqvae_influence.influence_picture import stems
+from seqvae_influence.posteriors import Posteriors
+from seqvae_influence.ranking import largest_gap, rank_correlations
+from seqvae_influence.sandwich import Sandwich, sandwich
+from seqvae_tasks.rates import active
+from seqvae_tasks.representations import Array
+
+__all__ = ["Finding"]
+
+
+@frozen(eq=False, kw_only=True)
+class Finding:
+    """What is read off one table of posteriors.
+
+    Attributes:
+        config: the settings.
+        table: the posteriors.
+        sandwich: the readings of each factor.
+        together: what they make up.
+    """
+
+    config: Influence
+    table: Posteriors
+    sandwich: Sandwich
+    together: Decomposition
+
+    @classmethod
+    def of(cls, config: Influence, found: Posteriors, noise: Noise) -> "Finding":
+        """Read a table of posteriors; pairs of them only if they are few enough."""
+        paired = len(found.mean) <= config.pairs
+        settings: dict[str, Any] = {
+            "samples": config.samples, "margin": config.margin, "pairs": paired, "unit": found.unit,
+        }  # fmt: skip
+        return cls(
+            config=config,
+            table=found,
+            sandwich=sandwich(found.mean, found.logvar, noise.of("pairs"), **settings),
+            together=decompose(found.mean, found.logvar, noise.of("together"), **settings),
+        )
+
+    @property
+    def variance(self) -> Array:
+        """The variance of each factor's posterior mean, (H,)."""
+        return np.asarray(self.table.mean.numpy().var(0))
+
+    @property
+    def used(self) -> Array:
+        """Which units are active, (H,) bool."""
+        return active(self.table.mean.numpy(), self.config.active)
+
+    def report(self, result: TaskResult) -> None:
+        """Add numbers, tables, picture and notes."""
+        name = self.table.name
+        result.metrics.update(self.metrics())
+        result.tables[f"{name}: factors"] = self.factors()
+        result.tables[f"{name}: all factors together"] = self.sums()
+        if ranks := rank_correlations(self.columns()):
+            result.tables[f"{name}: rank correlations"] = ranks
+        if available():
+            result.figures[f"{name}: factors"] = stems(self.sandwich, name, self.config.threshold)
+        result.notes.extend(f"{name}: {note}" for note in self.notes())
+
+    def columns(self) -> dict[str, Array]:
+        """Return by name what the factors can be ordered by, (H,) each."""
+        found = self.sandwich
+        readings = {"I_M": found.mixture, "free mean": found.free_mean}
+        readings["zero mean"] = found.zero_mean
+        if self.table.standard:
+            readings["KL"] = found.kl
+        columns = {name: np.asarray(reading.value.numpy()) for name, reading in readings.items()}
+        return {**columns, "variance of the mean": self.variance}
+
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers under their names."""
+        found, together, name = self.sandwich, self.together, self.table.name
+        value = np.asarray(found.mixture.value.numpy())
+        count, gap = largest_gap(value)
+        published = found.zero_mean.value > self.config.threshold
+        metrics = {
+            f"influential/{name}": float((value > self.config.threshold).sum()),
+            f"influential as published/{name}": float(published.sum()),
+            f"influential by gap/{name}": float(count),
+            f"gap/{name}": gap,
+            f"active units/{name}": float(self.used.sum()),
+            f"saturated/{name}": float(found.mixture.saturated.sum()),
+            f"ceiling/{name}": found.mixture.ceiling,
+            f"mi plus tc/{name}": together.factors.value,
+            f"joint mi bound/{name}": together.joint_bound.value,
+            f"tc bound/{name}": together.total_correlation_bound,
+        }
+        if together.joint is not None and together.total_correlation is not None:
+            metrics[f"joint mi/{name}"] = together.joint.value
+            metrics[f"tc/{name}"] = together.total_correlation.value
+        if self.table.standard:
+            metrics[f"kl/{name}"] = together.rate.value
+        return metrics | {f"mi/{name}/{h}": float(each) for h, each in enumerate(value)}
+
+    def factors(self) -> list[dict[str, Any]]:
+        """Return one row a factor, the largest I_M first."""
+        columns, used = self.columns(), self.used
+        chosen = {
+            "threshold": columns["I_M"] > self.config.threshold,
+            "closed form": columns["zero mean"] > self.config.threshold,
+        }
+        above, _ = largest_gap(columns["I_M"])
+        rows, paired = [], self.sandwich.leave_one_out is not None
+        for rank, row in enumerate(self.sandwich.table()):
+            h = row["factor"]
+            by = [way for way, those in chosen.items() if those[h]] + ["gap"] * (rank < above)
+            rows.append({
+                "factor": h,
+                "I_M": _shown(row["mixture"]),
+                "standard error": _shown(row["mixture: standard error"]),
+                **({"leave-one-out": _shown(row["leave-one-out"])} if paired else {}),
+                **{name: _shown(columns[name][h]) for name in columns if name != "I_M"},
+                "active": "yes" if used[h] else "no",
+                "saturated": row["saturated"],
+                "above the next": row["apart"],
+                "selected by": ", ".join(by) or "none",
+            })  # fmt: skip
+        return rows
+
+    def sums(self) -> list[dict[str, Any]]:
+        """Return what the factors make up together, one row each."""
+        found = self.together
+        lines: dict[str, Estimate | None] = {
+            "Σ I(x; z_h) = I(x; z) + TC": found.factors,
+            "I(x; z)": found.joint,
+            "TC": found.total_correlation,
+            "I(x; z), by one Gaussian": found.joint_bound,
+        }
+        if self.table.standard:
+            lines |= {"KL(q(z|x)‖N(0, 1))": found.rate, "Σ KL(q(z_h)‖N(0, 1))": found.marginals}
+        return [
+            {
+                "quantity": quantity,
+                "nats": _shown(estimate.value),
+                "standard error": _shown(estimate.stderr),
+                "bound": estimate.bound,
+            }
+            for quantity, estimate in lines.items()
+            if estimate is not None
+        ]
+
+    def notes(self) -> list[str]:
+        """Return what a reader must know of this table."""
+        count, width = self.table.mean.shape
+        notes = [*self.sandwich.notes, *self._alike()]
+        if self.table.unit is None and count > self.config.pairs:
+            notes.append(
+                f"{count} posteriors are more than pairs = {self.config.pairs}: no leave-one-out "
+                "and no joint mixture"
+            )
+        elif self.table.unit is None and self.together.note:
+            notes.append(self.together.note)
+        if width * width > 0.1 * count:
+            notes.append(
+                f"the bound of I(x; z) by one Gaussian is not to be relied on: it takes far more "
+                f"than {width}² posteriors, and there are {count}"
+            )
+        if not self.table.standard:
+            notes.append("no KL to N(0, 1), which is not the prior here; see the task 'rates'")
+        return notes
+
+    def _alike(self) -> list[str]:
+        """Return what follows from frames of one sequence being alike."""
+        if self.table.unit is None:
+            return []
+        count, mixed = int(self.table.unit.max()) + 1, self.sandwich.mixture
+        near = int((mixed.value > math.log(count) - mixed.margin).sum())
+        notes = [
+            "no leave-one-out and no joint mixture: frames of a sequence may be alike, and then "
+            "stand in for the one left out; errors are those of sequences"
+        ]
+        if near:
+            notes.append(
+                f"{near} factors are within {mixed.margin:g} nats of the ln of the {count} "
+                "sequences: where a sequence's frames are alike, that is their ceiling"
+            )
+        return notes
+
+
+def _shown(value: float) -> float | None:
+    return round(float(value), 4) + 0.0 if math.isfinite(value) else None  # never -0.0

@@ -1,0 +1,119 @@
+"""What an estimate of I(x; z_h) is: its value, its error, its side, its ceiling."""
+
+import math
+from typing import Literal
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from seqvae_core.components import Estimate
+from seqvae_core.errors import DataError, ShapeError
+
+__all__ = ["MARGIN", "Reading", "checked", "weigh"]
+
+MARGIN = 1.0
+
+
+@frozen(eq=False, kw_only=True)
+class Reading:
+    r"""One number for each factor, in nats, as the mean of M posteriors' shares of it.
+
+    A share is KL(q(z_h|x_m)‖r) to a law r: the prior, the best Gaussian, the mixture of all
+    posteriors. Where r is the best of its kind for these posteriors, the value does not change to
+    first order as r follows the sample: the shares are then the value's influence function, and
+    their standard deviation over √M is the delta method's standard error. Posteriors of one unit,
+    as the frames of a sequence are, move together: the error is then that of the units' sums.
+
+    Attributes:
+        shares: (M, H) float64, one row a posterior.
+        bound: the side of I(x; z_h) on which the value lies: in expectation over the sample, but
+            for the closed forms, which are above the mixture of the same posteriors for certain
+            and above I(x; z_h) up to a bias of order 1/M.
+        ceiling: what the value cannot exceed, in nats: ln M, or infinity.
+        margin: nats below the ceiling from which the value counts as saturated.
+        note: what it is, in a line.
+        unit: which posteriors belong together, (M,) numbers from 0; None if each stands alone.
+    """
+
+    shares: Tensor
+    bound: Literal["lower", "upper"]
+    ceiling: float = math.inf
+    margin: float = MARGIN
+    note: str = ""
+    unit: Tensor | None = None
+
+    @property
+    def value(self) -> Tensor:
+        """The estimate of each factor, (H,), nats."""
+        return self.shares.mean(0)
+
+    @property
+    def stderr(self) -> Tensor:
+        """The standard error of each factor by the delta method, (H,), nats; NaN of one unit."""
+        return _stderr(self.shares, self.unit)
+
+    @property
+    def saturated(self) -> Tensor:
+        """Whether each factor is so near the ceiling that it may be anything above, (H,) bool."""
+        return self.value > self.ceiling - self.margin
+
+    def total(self) -> Estimate:
+        """Return the sum over factors; the factors' errors are taken together, not added up.
+
+        The sum is Σ_h I(x; z_h), which is I(x; z) plus the total correlation: never I(x; z).
+        """
+        note = "Σ_h I(x; z_h) = I(x; z) + TC(q(z))"
+        return weigh(self.shares.sum(1), self.bound, note, unit=self.unit)
+
+
+def weigh(
+    shares: Tensor,  # (M,)
+    bound: Literal["lower", "upper", "none"],
+    note: str,
+    *,
+    unit: Tensor | None = None,  # (M,)
+) -> Estimate:
+    """Return the mean of shares in nats, with its standard error by the delta method."""
+    stderr = float(_stderr(shares, unit))
+    return Estimate(
+        value=float(shares.mean()), stderr=stderr, bound=bound, n=len(shares), note=note
+    )
+
+
+def _stderr(shares: Tensor, unit: Tensor | None) -> Tensor:
+    """Return the standard error of the mean over rows, the rows of a unit taken together."""
+    if unit is None:
+        return shares.std(0) / math.sqrt(len(shares))
+    units = int(unit.max()) + 1
+    sums = shares.new_zeros(units, *shares.shape[1:])
+    sums.index_add_(0, unit, shares - shares.mean(0))
+    if units < 2:
+        return torch.full_like(sums[0], math.nan)
+    return sums.square().sum(0).sqrt() * (math.sqrt(units / (units - 1)) / len(shares))
+
+
+def checked(
+    mean: Tensor,  # (M, H)
+    logvar: Tensor,  # (M, H)
+) -> tuple[Tensor, Tensor]:  # (M, H), (M, H)
+    """Return a table of posteriors in float64, without its graph.
+
+    Raises:
+        ShapeError: if the two are not of one shape (M, H) with M ≥ 2, H ≥ 1.
+        DataError: if a number is not finite, or a variance is 0 or infinite in float64.
+    """
+    if mean.ndim != 2 or mean.shape != logvar.shape or len(mean) < 2 or mean.shape[1] < 1:
+        raise ShapeError(
+            "expected mean and logvar of one shape (M, H), M >= 2 posteriors of H >= 1 factors, "
+            f"got {tuple(mean.shape)} and {tuple(logvar.shape)}"
+        )
+    mean, logvar = mean.detach().double(), logvar.detach().double()
+    if not (_within(mean, math.inf) and _within(logvar, 700.0)):
+        raise DataError("expected finite means, and log variances within (-700, 700)")
+    return mean, logvar
+
+
+def _within(value: Tensor, limit: float) -> bool:
+    low, high = value.aminmax()  # NaN if any is: neither comparison then holds
+    return bool((low > -limit) & (high < limit))
