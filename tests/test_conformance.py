@@ -18,21 +18,28 @@ SMALL_CRITIC = {"name": "conv", "width": 16, "optimizer": {"lr": 1e-3}}
 VARIANTS = {
     ("backbone", "mlp"): [{"hidden": [8, 6]}],
     ("backbone", "conv1d"): [{"channels": [6, 5], "kernel": 3}],
-    ("backbone", "conv2d"): [{"channels": [4], "hidden": 6}],
+    ("backbone", "conv2d"): [
+        {"channels": [4], "hidden": 6},
+        {"channels": [4], "kernel": 4, "padding": 0, "hidden": 6},
+    ],
     ("encoder", "dsae-factorised"): [{"rnn": rnn, "hidden": 4, "layers": 2} for rnn in RNNS],
     ("encoder", "dsae-full"): [{"rnn": rnn, "hidden": 4} for rnn in RNNS],
     ("prior", "autoregressive-gaussian"): [{"rnn": rnn, "hidden": 4} for rnn in ("gru", "lstm")],
     ("decoder", "framewise"): [
         {"hidden": [7]},
         {"hidden": [7], "network": "deconv", "channels": [3, 2]},
+        {"hidden": [7], "network": "deconv", "channels": [3], "kernel": 3, "strides": [2, 1],
+         "output": "frame"},
     ],
     ("decoder", "pixelcnn"): [
         {"channels": 4, "blocks": 2, "first_kernel": 3, "feature": "h", "hidden": [5]},
         {"channels": 4, "blocks": 1, "feature": "h", "feature_channels": 2, "hidden": [6, 5]},
+        {"channels": 4, "blocks": 1, "feature": "h", "feature_levels": 3, "hidden": [5]},
     ],
     ("decoder", "causal-conv"): [
         {"channels": 4, "dilations": [1, 2], "feature": "h", "hidden": [5]},
         {"channels": 4, "kernel": 3, "feature": "h", "feature_channels": 2, "hidden": [6, 5]},
+        {"channels": 4, "feature": "h", "feature_levels": 2, "hidden": [5]},
     ],
     ("likelihood", "gaussian"): [{"scale": scale} for scale in ("learned", "network", "fixed")],
     ("likelihood", "bernoulli"): [{"binarize": binarize} for binarize in ("none", "dynamic")],
@@ -50,7 +57,20 @@ VARIANTS = {
        for name in ("density-ratio", "club")},
     **{("mi_estimator", name): [{"critic": SMALL_CRITIC, "steps": 800, "negatives": 5}]
        for name in ("infonce", "nwj")},
+    ("regularizer", "factor-vae"): [{"critic": {"name": "mlp", "width": 6, "r1": r1}}
+                                    for r1 in (0.0, 0.1)],
+    ("regularizer", "beta-tcvae"): [{"samples": 50, "sampling": sampling}
+                                    for sampling in ("weighted", "stratified")],
+    ("regularizer", "annealed-vae"): [
+        {}, {"mean_of": "batch", "capacity": 1.0, "rise": "constant"},
+    ],
     ("regularizer", "mi-vae"): [{"critic": {"name": "mlp", "width": 6, "r1": 0.1}}],
+    ("regularizer", "jacobian-l1"): [
+        {}, {"columns": 0}, {"columns": 0, "method": "forward"}, {"rows": 3, "columns": 2},
+        {"columns": 0, "through_encoder": True}, {"columns": 0, "latent": "s", "chunk": 3},
+        {"columns": 2, "rows": 2, "latent": "s", "method": "forward"},
+    ],
+    ("regularizer", "jacobian-l2"): [{}, {"columns": 0, "chunk": 1}],
     ("task", "probe"): [{"labels": ["speaker"], "resamples": 20},
                         {"labels": ["phone", "pitch"], "frames": 40, "resamples": 20},
                         {"labels": ["speaker"], "classifier": ["svm"], "resamples": 20}],
@@ -63,6 +83,14 @@ VARIANTS = {
     ("task", "input-information"): [{}, {"samples": 1, "block": 4, "margin": 0.0}],
     ("task", "mcas"): [{"permutations": 2, "resamples": 20, "draw": draw}
                        for draw in ("sample", "mean")],
+    ("task", "influence"): [{}, {"part": "train", "latent": "s", "posteriors": 40, "pairs": 30}],
+    ("task", "jacobian-columns"): [{"resamples": 20},
+                                   {"latent": "z", "pictures": 0, "resamples": 20}],
+    ("task", "mig"): [{}, {"latent": "s", "labels": ["speaker"], "points": 10, "bins": 3}],
+    ("task", "modularity"): [{"points": 10}],
+    ("task", "dci"): [{"trees": 3}, {"latent": "s", "trees": 1, "points": 12}],
+    ("task", "local-disentanglement"): [{"clusters": 2, "points": 20}],
+    ("task", "recovery"): [{"sequences": 6, "places": 40, "resamples": 20}],
     ("task", "swap-judge"): [
         {"content": content, "judge": judge, "steps": 3, "hidden": 3, "resamples": 20}
         for content, judge in (("phone", "gru"), ("phone", "linear"), ("speaker", "linear"))
@@ -77,7 +105,7 @@ FILES = {
     "eeg-smni": "test_data_eeg_smni", "frame-folders": "test_data_images_clips",
     "huggingface": "test_data_foreign", "idx": "test_data_images_idx",
     "mpi3d": "test_data_factors_files", "mpi3d-multi": "test_data_factors_files",
-    "omniglot-images": "test_data_images_omniglot",
+    "olshausen": "test_data_olshausen", "omniglot-images": "test_data_images_omniglot",
     "omniglot-strokes": "test_data_images_omniglot", "shapes3d": "test_data_factors_files",
     "sprites": "test_data_images_sprites", "table": "test_data_table", "timit": "test_data_timit",
     "ts": "test_data_ts", "videos": "test_data_images_clips",

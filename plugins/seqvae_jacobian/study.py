@@ -1,0 +1,165 @@
+"""The study of Jacobian L1: its cells, and what is tested on them, both fixed beforehand."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from attrs import frozen
+
+from seqvae_core.study import Cell, Study
+
+__all__ = ["ARMS", "CONTRASTS", "GROUPS", "RADII", "SEEDS", "STEPS", "STUDY", "Arm", "Contrast"]
+
+STEPS, RISE = 2500, 1000
+SEEDS = (1, 2, 3, 4, 5)
+FEW = (1, 2)
+RADII = (0.1, 0.2, 0.3, 0.6, 1.0)
+POINTS = 3000
+
+_PENALTY = (
+    'regularizers+={name="%s", weight=%g, latent="z", '
+    'schedule={name="linear", steps=%d}%s}'
+)  # fmt: skip
+# The presets' 30000 steps and 10000 of annealing in short.
+_SHORT = (
+    f"train.steps={STEPS}",
+    f"train.checkpoint_every={STEPS}",
+    "train.valid_every=500",
+    f"model.latents.z.kl.schedule.steps={RISE}",
+    f'tasks=["rates", "reconstruction", {{name="local-disentanglement", points={POINTS}}}, '
+    f'{{name="local-disentanglement", label="fresh", radii=[0.1], fresh=true, points={POINTS}}}, '
+    '{name="jacobian-columns", items=64}]',
+)
+
+
+@frozen(kw_only=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        key: in the cells' keys.
+        title: in the tables.
+        group: what it is for.
+        preset: its source.
+        overrides: beside those that all arms share.
+        seeds: of its cells.
+    """
+
+    key: str
+    title: str
+    group: str
+    preset: str = "three-dots-beta-vae"
+    overrides: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = FEW
+
+
+def _penalty(name: str, gamma: float, settings: str = "") -> tuple[str, ...]:
+    return (_PENALTY % (name, gamma, RISE, settings),)
+
+
+def _jl1(settings: str) -> tuple[str, ...]:
+    return _penalty("jacobian-l1", 0.1, f", {settings}")
+
+
+_ELU = "model.decoder.activation=elu"
+
+GROUPS = {
+    "confirmatory": "β = 4: the β-VAE, Jacobian L1 and L2 at γ = 0.1",
+    "gamma": "Other γ",
+    "estimator": "Jacobian L1 at γ = 0.1 by other estimators",
+    "smooth": "With a smooth decoder, ELU in the place of ReLU",
+    "beta": "The β-VAE at other β, to be compared at equal ELBO",
+    "baselines": "Other regularizers",
+}
+
+ARMS = (
+    Arm(key="beta-vae", title="β-VAE", group="confirmatory", seeds=SEEDS),
+    Arm(key="jl1", title="JL1, γ = 0.1", group="confirmatory", seeds=SEEDS,
+        overrides=_penalty("jacobian-l1", 0.1)),
+    Arm(key="jl2", title="JL2, γ = 0.1", group="confirmatory", seeds=SEEDS,
+        overrides=_penalty("jacobian-l2", 0.1)),
+    *(Arm(key=f"jl1-{gamma:g}", title=f"JL1, γ = {gamma:g}", group="gamma",
+          overrides=_penalty("jacobian-l1", gamma)) for gamma in (0.05, 0.2, 0.4)),
+    Arm(key="jl2-0.4", title="JL2, γ = 0.4", group="gamma",
+        overrides=_penalty("jacobian-l2", 0.4)),
+    Arm(key="forward", title="autodiff, 1 column", group="estimator",
+        overrides=_jl1('method="forward"')),
+    Arm(key="fine", title="ε = 0.001, 1 column", group="estimator",
+        overrides=_jl1("epsilon=0.001")),
+    Arm(key="half", title="ε = 0.1, 1 column of half of the batch", group="estimator",
+        overrides=_jl1("rows=32")),
+    Arm(key="published", title="ε = 0.001, all columns (published)", group="estimator",
+        overrides=_jl1("epsilon=0.001, columns=0")),
+    Arm(key="elu-beta-vae", title="β-VAE", group="smooth", overrides=(_ELU,)),
+    Arm(key="elu-jl1", title="JL1, ε = 0.1, 1 column", group="smooth",
+        overrides=(_ELU, *_penalty("jacobian-l1", 0.1))),
+    Arm(key="elu-forward", title="JL1, autodiff, 1 column", group="smooth",
+        overrides=(_ELU, *_jl1('method="forward"'))),
+    *(Arm(key=f"beta-{beta}", title=f"β-VAE, β = {beta}", group="beta",
+          overrides=(f"model.latents.z.kl.weight={beta}",)) for beta in (5, 6)),
+    *(Arm(key=name, title=title, group="baselines", preset=f"three-dots-{name}")
+      for name, title in (("factor-vae", "FactorVAE, γ = 30"), ("beta-tcvae", "β-TCVAE, β = 4"),
+                          ("dip-vae-i", "DIP-VAE-I"), ("dip-vae-ii", "DIP-VAE-II"))),
+    Arm(key="annealed-vae", title="AnnealedVAE, C = 25", group="baselines",
+        preset="three-dots-annealed-vae",
+        overrides=(f"regularizers.annealed-vae.rise.steps={RISE}",)),
+)  # fmt: skip
+
+
+@frozen(kw_only=True)
+class Contrast:
+    """A difference of two arms over `SEEDS` that the paper gives a direction, or says is none.
+
+    Attributes:
+        title: of the quantity.
+        figure: its name among a record's figures.
+        arms: the difference is the first minus the second.
+        claimed: by the paper.
+    """
+
+    title: str
+    figure: str
+    arms: tuple[str, str]
+    claimed: Literal["above 0", "none"]
+
+
+CONTRASTS = (
+    Contrast(title="local MIG, ρ = 0.1", figure="local-disentanglement/mig/0.1",
+             arms=("jl1", "beta-vae"), claimed="above 0"),
+    Contrast(title="local modularity, ρ = 0.1", figure="local-disentanglement/modularity/0.1",
+             arms=("jl1", "beta-vae"), claimed="above 0"),
+    Contrast(title="local MIG, ρ = 1", figure="local-disentanglement/mig/1",
+             arms=("jl1", "beta-vae"), claimed="none"),
+    Contrast(title="local MIG, ρ = 0.1", figure="local-disentanglement/mig/0.1",
+             arms=("jl2", "beta-vae"), claimed="none"),
+)  # fmt: skip
+
+
+def _cells(roots: Mapping[str, Path]) -> list[Cell]:
+    return [cell for arm in ARMS for cell in _of(arm)]
+
+
+def _of(arm: Arm) -> Iterator[Cell]:
+    for seed in arm.seeds:
+        yield Cell(
+            key=f"three-dots/{arm.key}/seed-{seed}",
+            source=arm.preset,
+            overrides=(*_SHORT, *arm.overrides),
+            group=arm.group,
+            seed=seed,
+        )
+
+
+def _page(records: object, folder: Path) -> None:
+    from seqvae_jacobian.study_page import write
+
+    write(records, folder)  # type: ignore[arg-type]
+
+
+STUDY = Study(
+    name="jacobian",
+    summary="local disentanglement of three dots by Jacobian L1, its estimators and baselines",
+    reference="Rhodes, Lee 2021, three-dots; estimator, steps and seeds are ours",
+    cells=_cells,
+    page=_page,
+)

@@ -1,0 +1,167 @@
+"""The page of the study of Jacobian L1: contrasts, tables and plots, from the records alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+
+from seqvae_core.files import write_atomic
+from seqvae_core.study import Record
+from seqvae_jacobian.study import ARMS, CONTRASTS, GROUPS, RADII, SEEDS, Arm, Contrast
+from seqvae_tasks.contrasts import Tested, holm, paired, spread
+
+__all__ = ["write"]
+
+# Rhodes and Lee 2021, their figures: ten seeds of 300000 steps, (β-VAE, JL1), mean and deviation.
+PUBLISHED = {
+    "mig": {0.1: (".054 (.007)", ".125 (.011)"), 0.2: (".035 (.0065)", ".072 (.003)"),
+            0.3: (".023 (.003)", ".049 (.006)"), 0.6: (".0107 (.0024)", ".0198 (.0047)"),
+            1.0: (".0053 (.0032)", ".0064 (.0039)")},
+    "modularity": {0.1: (".888 (.008)", ".941 (.003)"), 0.2: (".865 (.010)", ".914 (.003)"),
+                   0.3: (".827 (.0115)", ".895 (.0085)"), 0.6: (".714 (.018)", ".796 (.017)"),
+                   1.0: (".439 (.036)", ".454 (.036)")},
+}  # fmt: skip
+COLUMNS = {
+    "local MIG": "local-disentanglement/mig/0.1",
+    "on fresh clusters": "fresh/fresh/mig/0.1",
+    "local modularity": "local-disentanglement/modularity/0.1",
+    "ELBO": "rates/elbo",
+    "KL": "rates/kl/z",
+    "MSE": "reconstruction/mse",
+    "Σ|J|": "jacobian-columns/l1/z",
+    "Hoyer": "jacobian-columns/hoyer/z",
+    "overlap": "jacobian-columns/overlap/z",
+}
+
+Found = Mapping[tuple[str, int], Record]
+
+
+def write(records: Sequence[Record], folder: Path) -> None:
+    """Write `jacobian.md` and its plots."""
+    head = (Path(__file__).parent / "study_head.md").read_text(encoding="utf-8")
+    found = {(r["key"].split("/")[1], r["seed"]): r for r in records}
+    parts = [head, *_contrasts(found), *_radii(found)]
+    for group, title in GROUPS.items():
+        arms = [arm for arm in ARMS if arm.group == group and _seeds(found, arm.key)]
+        if arms:
+            parts += [f"## {title}\n", *_table(found, arms)]
+    write_atomic(folder / "jacobian.png", _plot(found))
+    parts.append("![local MIG against ρ, and against the ELBO](jacobian.png)\n")
+    write_atomic(folder / "jacobian.md", "\n".join(parts))
+
+
+def _seeds(found: Found, arm: str) -> list[int]:
+    return sorted(seed for key, seed in found if key == arm)
+
+
+def _values(found: Found, arm: str, figure: str) -> list[float]:
+    return [found[arm, seed]["figures"][figure] for seed in _seeds(found, arm)]
+
+
+def _contrasts(found: Found) -> list[str]:
+    """Return the tests of the contrasts whose arms have all seeds.
+
+    Those that are missing count as the largest p in Holm's rule, which can only raise the others.
+    """
+    tests = [_tested(found, contrast) for contrast in CONTRASTS]
+    adjusted = holm([1.0 if test is None else test.p for test in tests])
+    lines = [
+        f"## What is tested\n\nOver {len(SEEDS)} seeds; p is adjusted by Holm for "
+        f"{len(CONTRASTS)} contrasts.\n",
+        "| contrast | claimed | mean of each | difference | p | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for contrast, test, p in zip(CONTRASTS, tests, adjusted, strict=True):
+        title = f"{contrast.title}: {' - '.join(contrast.arms)}"
+        if test is None:
+            lines.append(f"| {title} | {contrast.claimed} | | | | not all seeds are there |")
+            continue
+        both = ", ".join(f"{mean(_values(found, a, contrast.figure)):.3g}" for a in contrast.arms)
+        shown = f"{test.difference:+.3g} [{test.low:+.3g}, {test.high:+.3g}]"
+        verdict = _verdict(contrast, test, p)
+        lines.append(f"| {title} | {contrast.claimed} | {both} | {shown} | {p:.2g} | {verdict} |")
+    return [*lines, ""]
+
+
+def _tested(found: Found, contrast: Contrast) -> Tested | None:
+    one, other = contrast.arms
+    if not all((arm, seed) in found for arm in contrast.arms for seed in SEEDS):
+        return None
+    value = {
+        arm: [found[arm, seed]["figures"][contrast.figure] for seed in SEEDS]
+        for arm in contrast.arms
+    }
+    return paired([a - b for a, b in zip(value[one], value[other], strict=True)])
+
+
+def _verdict(contrast: Contrast, test: Tested, p: float) -> str:
+    if contrast.claimed == "none":
+        return "**a difference**" if p < 0.05 else "no difference seen"
+    if p >= 0.05:
+        return "**undecided**"
+    return "**confirmed**" if test.difference > 0.0 else "**refuted**"
+
+
+def _radii(found: Found) -> list[str]:
+    arms = [arm for arm in ARMS if arm.group == "confirmatory" and _seeds(found, arm.key)]
+    lines = ["## All radii\n"]
+    for score, title in (("mig", "Local MIG"), ("modularity", "Local modularity")):
+        names = [arm.title for arm in arms] + ["published β-VAE", "published JL1"]
+        lines += [f"| {title}, ρ | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
+        for radius in RADII:
+            figure = f"local-disentanglement/{score}/{radius:g}"
+            cells = [spread(_values(found, arm.key, figure)) for arm in arms]
+            lines.append(
+                f"| {radius:g} | " + " | ".join([*cells, *PUBLISHED[score][radius]]) + " |"
+            )
+        lines.append("")
+    return lines
+
+
+def _table(found: Found, arms: Sequence[Arm]) -> list[str]:
+    lines = [
+        "Mean ± standard deviation over seeds, at ρ = 0.1; Σ|J|, Hoyer's measure and the overlap "
+        "of the decoder's columns at posterior means; processor seconds with the evaluation.\n",
+        "| arm | seeds | " + " | ".join(COLUMNS) + " | processor s |",
+        "|---" * (3 + len(COLUMNS)) + "|",
+    ]
+    for arm in arms:
+        cells = [spread(_values(found, arm.key, figure)) for figure in COLUMNS.values()]
+        seeds = _seeds(found, arm.key)
+        seconds = mean(found[arm.key, seed]["cpu_seconds"] for seed in seeds)
+        lines.append(f"| {arm.title} | {len(seeds)} | {' | '.join(cells)} | {seconds:.0f} |")
+    return [*lines, ""]
+
+
+def _plot(found: Found) -> bytes:
+    from seqvae_core.pictures import PALETTE, figure, png, tidy
+
+    picture = figure(9.0, 3.6)
+    left, right = picture.subplots(1, 2)
+    for color, arm in zip(PALETTE, [a for a in ARMS if a.group == "confirmatory"], strict=False):
+        seeds = [
+            [found[arm.key, s]["figures"][f"local-disentanglement/mig/{r:g}"] for r in RADII]
+            for s in _seeds(found, arm.key)
+        ]
+        if seeds:
+            left.plot(RADII, np.mean(seeds, 0), "o-", color=color, label=arm.title)
+            for line in seeds:
+                left.plot(RADII, line, color=color, alpha=0.3, linewidth=0.8)
+    for number, group in enumerate(GROUPS):
+        keys = {arm.key for arm in ARMS if arm.group == group}
+        points = [
+            (r["figures"]["rates/elbo"], r["figures"]["local-disentanglement/mig/0.1"])
+            for (key, _), r in found.items() if key in keys
+        ]  # fmt: skip
+        if points:
+            right.plot(*np.array(points).T, "o", color=PALETTE[number % len(PALETTE)],
+                       markersize=4, label=group)  # fmt: skip
+    left.set_xlabel("ρ", fontsize=9)
+    right.set_xlabel("ELBO, nats", fontsize=9)
+    left.set_title("local MIG", fontsize=10)
+    right.set_title("local MIG at ρ = 0.1, each run", fontsize=10)
+    for axes in (left, right):
+        axes.legend(fontsize=8, frameon=False)
+        tidy(axes)
+    return png(picture)

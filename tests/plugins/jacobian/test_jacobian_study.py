@@ -1,0 +1,80 @@
+"""The study of Jacobian L1: its cells can be trained, and its page is made from their records."""
+
+import pytest
+
+from seqvae_core.experiment import Experiment
+from seqvae_core.plugins import Plugins
+from seqvae_jacobian import study, study_page
+
+PLUGINS = Plugins.load()
+CELLS = study.STUDY.cells({})
+FIGURES = {
+    *study_page.COLUMNS.values(),
+    *(f"local-disentanglement/{score}/{radius:g}"
+      for score in ("mig", "modularity") for radius in study.RADII),
+}  # fmt: skip
+
+
+def records(shift, *, seeds=study.SEEDS, arms=None):
+    """Return records in which every figure of an arm is its shift, a little moved by the seed."""
+    return [
+        {
+            "key": cell.key, "seed": cell.seed, "group": cell.group, "cpu_seconds": 100.0,
+            "figures": dict.fromkeys(FIGURES, shift(cell.key.split("/")[1]) + 1e-3 * cell.seed**2),
+        }
+        for cell in CELLS
+        if cell.seed in seeds and (arms is None or cell.key.split("/")[1] in arms)
+    ]  # fmt: skip
+
+
+def page(found, folder):
+    study_page.write(found, folder)
+    return (folder / "jacobian.md").read_text()
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.seed == 1], ids=lambda c: c.key)
+def test_every_cell_is_an_experiment_in_short(cell):
+    experiment = Experiment.load(cell.source, PLUGINS, cell.overrides)
+
+    assert experiment.train.steps == study.STEPS
+    assert experiment.train.monitor == "loss"
+    assert {experiment.model.latents["z"].kl.schedule.steps} <= {1, study.RISE}
+    for term in experiment.regularizers:
+        assert term.schedule.steps in (1, study.RISE)
+
+
+def test_the_arms_of_a_contrast_have_its_seeds():
+    arms = {arm.key: arm for arm in study.ARMS}
+    for contrast in study.CONTRASTS:
+        assert all(arms[key].seeds == study.SEEDS for key in contrast.arms)
+
+
+def test_a_difference_that_all_seeds_share_is_confirmed_and_its_absence_is_not(tmp_path):
+    # the seeds' own spread is shared by the arms: differences have hardly any
+    def shift(arm):
+        return {"jl1": 0.1}.get(arm, 0.0)
+
+    found = records(shift)
+    for record in found:
+        if record["key"].split("/")[1] == "jl1":
+            for name in record["figures"]:
+                record["figures"][name] += 1e-3 * record["seed"]
+    text = page(found, tmp_path)
+
+    assert text.count("**confirmed**") == 2
+    assert "no difference seen" in text
+
+
+def test_nothing_is_tested_before_all_seeds_are_there(tmp_path):
+    text = page(records(lambda arm: 0.0, seeds=(1, 2, 3, 4)), tmp_path)
+
+    assert text.count("not all seeds are there") == len(study.CONTRASTS)
+    assert "confirmed" not in text
+
+
+def test_a_group_without_records_has_no_table(tmp_path):
+    text = page(records(lambda arm: 0.0, arms={"beta-vae", "jl1"}), tmp_path)
+
+    assert study.GROUPS["confirmatory"] in text
+    assert all(title not in text for key, title in study.GROUPS.items() if key != "confirmatory")
+    assert (tmp_path / "jacobian.png").stat().st_size > 10_000
