@@ -232,9 +232,10 @@ def test_presets_are_listed_with_their_plugin_as_json_and_as_a_table(plugins):
         assert row.keys() == {"name", "summary", "reference", "plugin"}
         assert all(isinstance(value, str) and value for value in row.values())
         data = sources.read(row["name"], plugins, [])["data"]
-        needed = attrs.fields_dict(plugins.get("dataset", data["name"])).get("root")
-        root = ["--set", "data.root=corpus"] if needed and needed.default is attrs.NOTHING else []
-        assert tiny.call("show", row["name"], *root).stdout
+        fields = attrs.fields(plugins.get("dataset", data["name"]))
+        needed = [f.name for f in fields if f.default is attrs.NOTHING and f.name not in data]
+        places = [word for name in needed for word in ("--set", f"data.{name}=corpus")]
+        assert tiny.call("show", row["name"], *places).stdout
     table = tiny.call("presets").stdout
     assert all(row["name"] in table for row in rows)
 
