@@ -93,7 +93,9 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str | None = No
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for column in columns:
         numeric = all(isinstance(row.get(column), (int, float, type(None))) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        # a name is to be copied whole, so it alone is never broken
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold",
+                         no_wrap=column == "name")  # fmt: skip
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     _console().print(table)

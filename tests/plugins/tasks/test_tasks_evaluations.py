@@ -23,7 +23,8 @@ from seqvae_tasks.config import (
     Swap,
     Verification,
 )
-from seqvae_tasks.config_generation import MCAS, InputInformation, SwapJudge
+from seqvae_tasks.config_disentanglement import DCI, MIG, LocalDisentanglement, Modularity
+from seqvae_tasks.config_generation import MCAS, InputInformation, Recovery, SwapJudge
 from seqvae_tasks.config_leakage import Leakage
 from seqvae_tasks.latent_map import plane
 from seqvae_tasks.pictures import grid
@@ -62,6 +63,11 @@ TASKS = [
     InputInformation(),
     MCAS(permutations=1, resamples=50),
     SwapJudge(content="phone", judge="linear", resamples=50),
+    Recovery(resamples=50),
+    LocalDisentanglement(points=20),
+    MIG(),
+    Modularity(),
+    DCI(points=40),
 ]
 each_task = pytest.mark.parametrize("config", TASKS, ids=lambda config: config.name)
 
@@ -115,7 +121,8 @@ def test_same_noise_gives_the_same_result_in_double_precision_too(config, double
 @each_task
 def test_metrics_are_finite_numbers_and_figures_are_png(config):
     result = run(config)
-    assert result.metrics or result.figures
+    why = [note for note in result.notes if note.startswith("not applicable")]
+    assert result.metrics or result.figures or why
     assert all(type(value) is float and np.isfinite(value) for value in result.metrics.values())
     assert all(picture.startswith(PNG) for picture in result.figures.values())
 

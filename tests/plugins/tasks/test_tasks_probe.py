@@ -11,7 +11,7 @@ from seqvae_core.errors import DataError
 from seqvae_core.records import Noise, Splits
 from seqvae_tasks.config import Probe
 from seqvae_tasks.fitting import Probing, arrange
-from seqvae_tasks.representations import _coarse, coarse_grid, encode, represent, untrained
+from seqvae_tasks.representations import coarse, coarse_grid, encode, represent, untrained
 
 SEEDS = st.integers(0, 2**31 - 1)
 
@@ -220,10 +220,10 @@ def test_frames_of_a_fit_are_capped_and_all_held_out_frames_scored():
 
 def test_large_pictures_are_averaged_over_blocks_and_small_ones_are_read_as_they_are():
     x = torch.arange(2 * 3 * 3 * 32 * 32, dtype=torch.float64).reshape(2, 3, 3, 32, 32)
-    small = _coarse(x)
+    small = coarse(x)
     assert small.shape == (2, 3, 3, 16, 16)
     assert small[1, 2, 0, 0, 1] == x[1, 2, 0, :2, 2:4].mean()
-    assert _coarse(x[..., :8, :8]).shape[-2:] == (8, 8)
+    assert coarse(x[..., :8, :8]).shape[-2:] == (8, 8)
     assert coarse_grid((200,)) is None
     assert coarse_grid((3, 64, 8)) is None
     assert coarse_grid((3, 120, 8)) == (16, 8)
