@@ -103,6 +103,29 @@ class Shapes:
         """Return the latents and local features of one scope, in order."""
         return [variable for variable in self.latents.values() if variable.scope == scope]
 
+    def choose(self, scope: Scope, given: str | None, key: str, asker: str) -> str:
+        """Return the name that a setting gives to a variable of one scope, or the only one's.
+
+        Args:
+            scope: a global variable is a latent, a local one a latent or a feature.
+            given: the setting's value; None if it is left out.
+            key: the setting's name.
+            asker: whose setting it is.
+
+        Raises:
+            ShapeError: if there is none of that name, or not one alone to stand for it.
+        """
+        known = [variable.name for variable in self.of(scope)]
+        if given is None and len(known) == 1:
+            return known[0]
+        if given in known:
+            return str(given)
+        noun = f"{scope} latent" if scope == "global" else f"{scope} variable"
+        said = f"expects one {noun}, or '{key}'"
+        if given is not None:
+            said = f"expects a {noun} in '{key}', got '{given}'"
+        raise ShapeError(f"{asker} {said}; the model has: {', '.join(known) or 'none'}")
+
 
 @frozen(eq=False)
 class Batch:

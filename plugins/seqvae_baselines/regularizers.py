@@ -39,7 +39,7 @@ class FactorRegularizer(Regularizer):
 
     def __init__(self, config: FactorVAE, shapes: Shapes):
         super().__init__()
-        self.z = _global_latent(shapes, config.global_latent, config.name)
+        self.z = shapes.choose("global", config.global_latent, "global_latent", config.name)
         network = config.critic.build_marginal(shapes.latent(self.z))
         discriminator = MarginalCritic(network, config.critic.r1)
         self.critic: PermutationCritic = PermutationCritic(self.z, discriminator, config.critic)
@@ -91,7 +91,7 @@ class BetaTCRegularizer(Regularizer):
 
     def __init__(self, config: BetaTCVAE, shapes: Shapes):
         super().__init__()
-        self.z = _global_latent(shapes, config.global_latent, config.name)
+        self.z = shapes.choose("global", config.global_latent, "global_latent", config.name)
         self.samples, self.stratified = config.samples, config.sampling == "stratified"
 
     def forward(self, out: Output) -> Tensor:
@@ -122,7 +122,7 @@ class DIPRegularizer(Regularizer):
 
     def __init__(self, config: DIPVAE, shapes: Shapes):
         super().__init__()
-        self.z = _global_latent(shapes, config.global_latent, config.name)
+        self.z = shapes.choose("global", config.global_latent, "global_latent", config.name)
         self.ratio, self.of_samples = config.ratio, config.of_samples
         family = shapes.latent(self.z).family
         if self.of_samples and family != "gaussian":
@@ -148,7 +148,7 @@ class AnnealedRegularizer(Regularizer):
 
     def __init__(self, config: AnnealedVAE, shapes: Shapes):
         super().__init__()
-        self.z = _global_latent(shapes, config.global_latent, config.name)
+        self.z = shapes.choose("global", config.global_latent, "global_latent", config.name)
         self.capacity, self.rise = config.capacity, config.rise
         self.over_batch = config.mean_of == "batch"
         self.replaces_kl = (self.z,)
@@ -160,20 +160,3 @@ class AnnealedRegularizer(Regularizer):
         capacity = self.capacity * self.rise(out.step)
         out.log("capacity", kl.new_tensor(capacity))
         return capacity_gap(kl.mean().expand_as(kl) if self.over_batch else kl, capacity)
-
-
-def _global_latent(shapes: Shapes, given: str | None, term: str) -> str:
-    known = [variable.name for variable in shapes.of("global")]
-    if given is None and len(known) == 1:
-        return known[0]
-    if given in known:
-        return str(given)
-    choices = ", ".join(known) or "none"
-    if given is None:
-        raise ShapeError(
-            f"{term} expects one global latent, or 'global_latent'; the model has: {choices}"
-        )
-    raise ShapeError(
-        f"{term} expects a global latent in 'global_latent', got '{given}'; "
-        f"the model has: {choices}"
-    )

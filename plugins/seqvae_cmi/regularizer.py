@@ -7,7 +7,7 @@ from seqvae_cmi.config import CMI, MIVAE
 from seqvae_cmi.losses import cmi_term, estimated_cmi_term, mi_vae_term
 from seqvae_core.components import Critic, PairCritic, Regularizer
 from seqvae_core.errors import ShapeError
-from seqvae_core.records import Latent, Output, Scope, Shapes
+from seqvae_core.records import Latent, Output, Shapes
 from seqvae_estimators.config import CriticConfig, DensityRatio
 from seqvae_estimators.density_ratio import MarginalCritic
 
@@ -24,8 +24,8 @@ class CMIRegularizer(Regularizer):
 
     def __init__(self, config: CMI, shapes: Shapes):
         super().__init__()
-        self.z = _choose(shapes, "global", config.global_latent, "cmi")
-        self.s = _choose(shapes, "local", config.local, "cmi")
+        self.z = shapes.choose("global", config.global_latent, "global_latent", "cmi")
+        self.s = shapes.choose("local", config.local, "local", "cmi")
         self.alpha = config.alpha
         self.estimated = config.estimator is not None
         pair = evolve(shapes, latents={name: shapes.latent(name) for name in (self.z, self.s)})
@@ -70,7 +70,7 @@ class MIVAERegularizer(Regularizer):
 
     def __init__(self, config: MIVAE, shapes: Shapes):
         super().__init__()
-        self.z = _choose(shapes, "global", config.global_latent, "mi-vae")
+        self.z = shapes.choose("global", config.global_latent, "global_latent", "mi-vae")
         self.kl_coefficients = {self.z: -1.0}
         marginal = _marginal(config.critic, shapes, self.z)
         self.critic: AdversarialCritic = AdversarialCritic(
@@ -155,19 +155,3 @@ def _other_rows(z: Latent, out: Output) -> Latent:
 
 def _marginal(config: CriticConfig, shapes: Shapes, z: str) -> MarginalCritic:
     return MarginalCritic(config.build_marginal(shapes.latent(z)), config.r1)
-
-
-def _choose(shapes: Shapes, scope: Scope, given: str | None, term: str) -> str:
-    known = [variable.name for variable in shapes.of(scope)]
-    if given in known:
-        return str(given)
-    field = "global_latent" if scope == "global" else "local"
-    choices = ", ".join(known) or "none"
-    if given is None and len(known) == 1:
-        return known[0]
-    if given is None:
-        raise ShapeError(
-            f"{term} expects one {scope} variable, or '{field}'; the model has: {choices}"
-        )
-    raise ShapeError(f"{term} expects a {scope} variable in '{field}', got '{given}'; "
-                     f"the model has: {choices}")  # fmt: skip

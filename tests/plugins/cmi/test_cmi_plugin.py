@@ -137,13 +137,13 @@ def test_variables_can_be_named_among_several():
     ("shapes", "settings", "message"),
     [
         (with_latents(z="global", y="global", s="local"), {},
-         "cmi expects one global variable, or 'global_latent'; the model has: z, y"),
+         "cmi expects one global latent, or 'global_latent'; the model has: z, y"),
         (with_latents(z="global", s="local", h="local"), {},
          "cmi expects one local variable, or 'local'; the model has: s, h"),
         (with_latents(z="global"), {},
          "cmi expects one local variable, or 'local'; the model has: none"),
         (with_latents(z="global", s="local"), {"global_latent": "s"},
-         "cmi expects a global variable in 'global_latent', got 's'; the model has: z"),
+         "cmi expects a global latent in 'global_latent', got 's'; the model has: z"),
     ],
 )  # fmt: skip
 def test_missing_or_ambiguous_variables_are_refused_with_the_choices(shapes, settings, message):
