@@ -14,11 +14,11 @@ from seqvae_core.errors import DataError
 from seqvae_core.records import Splits
 from seqvae_data.cache import Features, Found, compute_all
 from seqvae_data.eeg.config import Deap
-from seqvae_data.eeg.matlab import load_mat
 from seqvae_data.eeg.restricted import load_arrays
 from seqvae_data.eeg.windows import windows
 from seqvae_data.frames import Cut, Example
 from seqvae_data.items import assemble, divide
+from seqvae_data.matlab import load_mat
 
 __all__ = ["CHANNELS", "build", "read"]
 

@@ -10,12 +10,12 @@ from seqvae_core.components import DataRequest
 from seqvae_core.errors import DataError
 from seqvae_core.noise import Noise
 from seqvae_core.records import Splits
-from seqvae_data.eeg.matlab import load_mat
 from seqvae_data.frames import Rows, check_finite
 from seqvae_data.images.config import Olshausen
 from seqvae_data.images.factors import Made
 from seqvae_data.images.pixels import frames_first
 from seqvae_data.items import assemble
+from seqvae_data.matlab import load_mat
 
 __all__ = ["build"]
 

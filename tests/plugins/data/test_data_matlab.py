@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
 from seqvae_core.errors import DataError
-from seqvae_data.eeg.matlab import load_mat
+from seqvae_data.matlab import load_mat
 
 ARRAYS = {"data": np.arange(24.0).reshape(2, 3, 4), "labels": np.array([[1.5, 2.5], [3.5, 9.0]])}
 
