@@ -56,6 +56,7 @@ def decompose(
     margin: float = MARGIN,
     pairs: bool = True,
     unit: Tensor | None = None,  # (M,)
+    mixed: Reading | None = None,
 ) -> Decomposition:
     """Take the mean KL to N(0, 1) apart, as far as M posteriors allow.
 
@@ -72,6 +73,7 @@ def decompose(
         pairs: whether to try the joint mixture, which alone compares all pairs of posteriors.
         unit: which posteriors belong together, numbered from 0: errors are then those of units,
             and there is no joint mixture, as leaving one of a unit out would not check it.
+        mixed: what `mixture` gives for them, if it is known: most of the cost.
 
     Raises:
         ShapeError: if the two are not of one shape (M, H) with M ≥ 2.
@@ -82,7 +84,8 @@ def decompose(
         | https://arxiv.org/abs/1802.04942
     """
     mean, logvar = checked(mean, logvar)
-    mixed, rate = mixture(mean, logvar, margin=margin), kl_to_prior(mean, logvar)
+    mixed = mixed or mixture(mean, logvar, margin=margin)
+    rate = kl_to_prior(mean, logvar)
     weighed = partial(weigh, unit=unit)
     bound = joint_closed_form(mean, logvar, unit=unit)
     factors = evolve(mixed, unit=unit).total()

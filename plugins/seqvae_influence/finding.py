@@ -44,12 +44,10 @@ class Finding:
         settings: dict[str, Any] = {
             "samples": config.samples, "margin": config.margin, "pairs": paired, "unit": found.unit,
         }  # fmt: skip
-        return cls(
-            config=config,
-            table=found,
-            sandwich=sandwich(found.mean, found.logvar, noise.of("pairs"), **settings),
-            together=decompose(found.mean, found.logvar, noise.of("together"), **settings),
-        )
+        apart = sandwich(found.mean, found.logvar, noise.of("pairs"), **settings)
+        settings["mixed"] = apart.mixture
+        together = decompose(found.mean, found.logvar, noise.of("together"), **settings)
+        return cls(config=config, table=found, sandwich=apart, together=together)
 
     @property
     def variance(self) -> Array:
