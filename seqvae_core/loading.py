@@ -231,7 +231,10 @@ def collate(items: Sequence[Any]) -> Batch:
     Raises:
         DataError: for an item of another shape, with other labels, or with NaN in its frames.
     """
-    checked = [check_item(item, f"item {i} of the batch") for i, item in enumerate(items)]
+    return _padded([check_item(item, f"item {i} of the batch") for i, item in enumerate(items)])
+
+
+def _padded(checked: Sequence[Mapping[str, Tensor]]) -> Batch:
     first = checked[0]
     for i, item in enumerate(checked):
         if (form := item_form(item)) != item_form(first):
@@ -264,7 +267,7 @@ def iterate(data: Any, batch_size: int = 64, *, part: str = "given") -> Iterator
     """Yield a data set in its own order, the last batch as short as it comes."""
     items = _Checked(data, part)
     for start in range(0, len(items), batch_size):
-        yield collate([items[i] for i in range(start, min(start + batch_size, len(items)))])
+        yield _padded([items[i] for i in range(start, min(start + batch_size, len(items)))])
 
 
 def train_batches(
@@ -284,7 +287,7 @@ def train_batches(
     loader: DataLoader[Any] = DataLoader(
         _Checked(data, "train"),
         batch_sampler=chunks,
-        collate_fn=collate,
+        collate_fn=_padded,
         num_workers=workers,
         pin_memory=pin_memory and torch.cuda.is_available(),
         generator=torch.Generator(),  # else a resumed run draws from torch's own once more
@@ -315,7 +318,7 @@ def check_splits(splits: Splits) -> Splits:
 
 def data_shapes(splits: Splits) -> Shapes:
     """Return what the training part's first item shows: the frame's shape and the labels."""
-    first = collate([_Checked(splits.train, "train")[0]])
+    first = _padded([_Checked(splits.train, "train")[0]])
     labels = {
         name: Variable(
             name=name,
