@@ -1,12 +1,12 @@
 """The study of CMI: what is compared, on which data, and what is tested, fixed beforehand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from attrs import frozen
 
-from seqvae_core.study import Cell, Study
+from seqvae_core.study import Cell, Record, Study
 
 __all__ = [
     "AIMS",
@@ -175,10 +175,10 @@ def _cells(roots: Mapping[str, Path]) -> list[Cell]:
     return cells(roots)
 
 
-def _page(records: object, folder: Path) -> None:
+def _page(records: Sequence[Record], folder: Path) -> None:
     from seqvae_cmi.study_page import write
 
-    write(records, folder)  # type: ignore[arg-type]
+    write(records, folder)
 
 
 STUDY = Study(

@@ -1,12 +1,12 @@
 """The study of Jacobian L1: its cells, and what is tested on them, both fixed beforehand."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from attrs import frozen
 
-from seqvae_core.study import Cell, Study
+from seqvae_core.study import Cell, Record, Study
 
 __all__ = ["ARMS", "CONTRASTS", "GROUPS", "RADII", "SEEDS", "STEPS", "STUDY", "Arm", "Contrast"]
 
@@ -150,10 +150,10 @@ def _of(arm: Arm) -> Iterator[Cell]:
         )
 
 
-def _page(records: object, folder: Path) -> None:
+def _page(records: Sequence[Record], folder: Path) -> None:
     from seqvae_jacobian.study_page import write
 
-    write(records, folder)  # type: ignore[arg-type]
+    write(records, folder)
 
 
 STUDY = Study(
