@@ -41,7 +41,7 @@ VARIANTS = {
         {"channels": 4, "kernel": 3, "feature": "h", "feature_channels": 2, "hidden": [6, 5]},
         {"channels": 4, "feature": "h", "feature_levels": 2, "hidden": [5]},
     ],
-    ("likelihood", "gaussian"): [{"scale": scale} for scale in ("learned", "network", "fixed")],
+    ("likelihood", "gaussian"): [{"scale": scale} for scale in ("learned", "scalar", "network", "fixed")],
     ("likelihood", "bernoulli"): [{"binarize": binarize} for binarize in ("none", "dynamic")],
     ("likelihood", "categorical"): [{"levels": levels} for levels in (2, 256)],
     ("likelihood", "discretised-logistic-mixture"): [{}, {"components": 1, "levels": 5}],
