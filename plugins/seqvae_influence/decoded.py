@@ -60,9 +60,9 @@ def decoded_bound(pairs: Decoded, seed: int) -> Reading:
     a ridge regression, a small MLP, both on the principal components of x̃, or a constant. Half of
     the sequences fit all three; cross-validation among them gives σ and chooses. The other half is
     what the expectation is over, and H(z_h) is that of these pairs' own law: of the mixture of
-    their posteriors by quadrature, or of N(0, 1). It may fall below 0, where Q tells nothing. Of decoded
-    means, functions of the latents, I(z_h; x̃) may be infinite: the bound then says how finely Q
-    can read the factor, however little the decoder makes of it.
+    their posteriors by quadrature, or of N(0, 1). It may fall below 0, where Q tells nothing. Of
+    decoded means, functions of the latents, I(z_h; x̃) may be infinite: the bound then says how
+    finely Q can read the factor, however little the decoder makes of it.
 
     Args:
         pairs: of twenty sequences or more.

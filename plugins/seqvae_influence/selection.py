@@ -292,9 +292,9 @@ def _method(config: FactorSelection) -> list[str]:
         "factors are ranked by the posteriors of the train part, on which readers are fitted too; "
         "scored on the test part; in brackets 95 % bootstrap intervals over "
         + (f"units of equal '{config.unit}'" if config.unit else "sequences"),
-        f"reader: {readers[config.reader]}; zeroed: of one reader of all factors all inputs but the "
-        "k best are zero, as published, which it has never seen, so that it may lose more than they "
-        "hold; retrained: a reader of the k best alone",
+        f"reader: {readers[config.reader]}; zeroed: of one reader of all factors all inputs but "
+        "the k best are zero, as published, which it has never seen, so that it may lose more than "
+        "they hold; retrained: a reader of the k best alone",
         f"random: the mean of {config.draws} orders, retrained of {config.retrained_draws}; "
         "variance: of the aggregated posterior, mean σ² + Var μ, which an unused factor has too; "
         "active-units: Var μ",

@@ -8,7 +8,8 @@ from attrs import field, frozen, validators
 from seqvae_core.components import Task, TaskConfig
 from seqvae_core.records import Shapes
 
-__all__ = ["PUBLISHED", "FactorSelection", "FanoBound", "Ranking", "ReconstructionBound", "kept_counts"]  # fmt: skip
+__all__ = ["PUBLISHED", "FactorSelection", "FanoBound", "Ranking", "ReconstructionBound",
+           "kept_counts"]  # fmt: skip
 
 PUBLISHED = (128, 64, 13, 9, 7, 6, 4, 3, 2, 0)
 
