@@ -273,6 +273,7 @@ def _plot(setting: Setting, runs: Runs) -> bytes:
     right.set_xlabel("factors kept", fontsize=9)
     right.set_ylabel(f"accuracy of {setting.label}, %", fontsize=9)
     for axes in (left, right):
-        axes.legend(fontsize=8, frameon=False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=8, frameon=False)
         tidy(axes)
     return png(picture)
