@@ -60,7 +60,7 @@ class Reading:
 
     def estimates(self) -> list[Estimate]:
         """Return each factor's number as an `Estimate`, whose note also warns of saturation."""
-        warning = f"; saturated, within {self.margin:g} nats of {self.ceiling:.3g}: any amount above"
+        warning = f"; saturated: it may be any amount above {self.ceiling - self.margin:.3g} nats"
         columns = zip(self.value, self.stderr, self.saturated, strict=True)
         return [
             Estimate(

@@ -163,7 +163,7 @@ def test_without_retraining_and_labels_there_are_errors_alone():
     assert all(name.startswith("mse/") for name in result.metrics)
 
 
-# Over time -----------------------------------------------------------------------------------------
+# Over time ---------------------------------------------------------------------------------------
 
 
 def rising(count=120, frames=12):
@@ -212,7 +212,7 @@ def test_a_recurrent_reader_of_a_global_latent_is_not_applicable():
     assert any(name.startswith("retrained/s per frame/half/mi/") for name in result.metrics)
 
 
-# Fano ----------------------------------------------------------------------------------------------
+# Fano --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

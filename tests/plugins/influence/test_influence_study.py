@@ -12,7 +12,7 @@ from seqvae_influence.study import CONTRASTS, SEEDS, SETTINGS, STUDY, measure
 from seqvae_influence.study_page import write
 
 CELLS = STUDY.cells({name: Path(f"{{{name}}}") for name in STUDY.roots})
-FIXED = "to be set"
+FIXED = "78f53aa0d85a4cc654d3e281381142eae20a8e6073ae60b564f74c1c3c2f8952"
 SIZES = {"mnist": 128, "japanese-vowels": 16, "timit": 16, "eeg-smni": 32}
 
 
@@ -114,8 +114,10 @@ def test_the_page_of_a_record_without_figures_is_still_a_page(tmp_path):
 
 def test_a_run_is_measured_by_its_table(tmp_path):
     (tmp_path / "evaluation").mkdir()
-    rows = [{"factor": 3, "I_M": 2.0, "standard error": None, "zero mean": 2.5, "√v": 1.1},
-            {"factor": 1, "I_M": 0.1, "standard error": 0.01, "zero mean": 0.2, "√v": 0.9}]  # fmt: skip
+    rows = [
+        {"factor": 3, "I_M": 2.0, "standard error": None, "zero mean": 2.5, "√v": 1.1},
+        {"factor": 1, "I_M": 0.1, "standard error": 0.01, "zero mean": 0.2, "√v": 0.9},
+    ]
     content = {"tables": {"z: factors": rows, "z: rank correlations": []}, "notes": []}
     (tmp_path / "evaluation" / "influence.json").write_text(json.dumps(content))
     found = measure(tmp_path)
