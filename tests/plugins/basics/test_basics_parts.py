@@ -58,7 +58,7 @@ def test_settings_survive_plain_data_pickle_and_hash(basics, kind):
         (config.Conv1d, {"kernel": 0}, "'kernel' must be odd and >= 1: 0"),
         (config.Framewise, {"hidden": [8, 0]}, "'hidden' must be >= 1: 0"),
         (config.GaussianLikelihood, {"sigma": 0.0}, "'sigma' must be >= 0.003: 0.0"),
-        (config.GaussianLikelihood, {"scale": "loose"}, "expected one of learned, scalar, network, fixed"),
+        (config.GaussianLikelihood, {"scale": "loose"}, "expected one of learned, scalar, network"),
     ],
 )
 def test_settings_out_of_range_are_refused(basics, kind, settings, message):
