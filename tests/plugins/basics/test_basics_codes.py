@@ -1,0 +1,84 @@
+"""Codes are chosen by name and index."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqvae_basics.codes import CATEGORICAL, choose_codes
+from seqvae_core.errors import ShapeError
+from seqvae_core.records import Shapes, Variable
+
+SHAPES = Shapes(
+    frame=(3,),
+    latents={
+        "z": Variable(name="z", scope="global", shape=(5,)),
+        "c": Variable(name="c", scope="global", shape=(4,), family=CATEGORICAL),
+        "s": Variable(name="s", scope="local", shape=(2,)),
+        "h": Variable(name="h", scope="local", shape=(2, 4, 4), family="feature"),
+    },
+)
+
+
+def choose(*texts):
+    return choose_codes(texts, SHAPES, asker="vmi")
+
+
+@pytest.mark.parametrize(
+    ("text", "dims"),
+    [
+        ("z", (0, 1, 2, 3, 4)), ("z[3]", (3,)), ("z[-1]", (4,)), ("z[:2]", (0, 1)),
+        ("z[3:]", (3, 4)), ("z[::2]", (0, 2, 4)), ("z[0,4]", (0, 4)), ("z[4, :2]", (4, 0, 1)),
+        ("z[:-3]", (0, 1)), ("s[1]", (1,)),
+    ],
+)  # fmt: skip
+def test_a_code_is_written_as_python_writes_an_index(text, dims):
+    [code] = choose(text)
+    assert code.dims == dims
+    assert code.text == text
+    assert not code.categorical
+
+
+def test_a_categorical_latent_is_one_code():
+    z, c = choose("z[:2]", "c")
+    assert (z.latent, z.scope, c.latent, c.categorical) == ("z", "global", "c", True)
+    assert c.dims == choose("c[:]")[0].dims == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["z(2)"], r"vmi expects codes such as 'z', 'z\[3\]'"),
+        (["zz"], "no latent or local feature 'zz'; the model has: z, c, s, h"),
+        (["z[5]"], r"'z\[5\]' asks for dimension 5: z has 5, counted from 0"),
+        (["z[one]"], r"expected an index or a slice in 'z\[one\]', got 'one'"),
+        (["z[]"], r"expected an index or a slice in 'z\[\]', got ''"),
+        (["z[7:]"], r"'z\[7:\]' has no dimension: z has 5"),
+        (["z[:2]", "z[1]"], r"vmi got z\[1\] twice"),
+        (["c[:2]"], r"vmi takes a categorical latent whole, as 'c', got 'c\[:2\]'"),
+        (["h"], "vmi expects codes of latents, got 'h', a local feature of the decoder"),
+    ],
+)
+def test_what_is_no_code_is_refused_in_a_line(texts, message):
+    with pytest.raises(ShapeError, match=message):
+        choose(*texts)
+
+
+@given(
+    size=st.integers(1, 9),
+    bounds=st.tuples(*[st.none() | st.integers(-9, 9)] * 2),
+    step=st.none() | st.integers(1, 4),
+)
+def test_a_slice_takes_what_it_takes_of_a_list(size, bounds, step):
+    shapes = Shapes(frame=(1,), latents={"z": Variable(name="z", scope="global", shape=(size,))})
+    first, last = ("" if bound is None else str(bound) for bound in bounds)
+    text = f"z[{first}:{last}{'' if step is None else f':{step}'}]"
+    expected = list(range(size))[slice(*bounds, step)]
+    if not expected:
+        with pytest.raises(ShapeError, match="has no dimension"):
+            choose_codes([text], shapes, asker="it")
+        return
+    [code] = choose_codes([text], shapes, asker="it")
+    value = torch.arange(2.0 * size).reshape(2, size)
+    assert list(code.dims) == expected
+    assert code.of(value).equal(value[:, expected])
