@@ -174,7 +174,7 @@ class SeqVAE(nn.Module):
     @torch.no_grad()
     def output(self, x: Any, *, mask: Tensor | None = None, noise: Noise | None = None) -> Output:
         """Return the whole `Output` of sequences; deterministic unless `noise` is given."""
-        with self._evaluating():
+        with self.evaluating():
             batch = as_batch(x, mask).to(self.device)
             out: Output = self(batch, noise or Noise(0), deterministic=noise is None)
             return out
@@ -195,7 +195,7 @@ class SeqVAE(nn.Module):
         Returns:
             By name: (B, D) for a global latent, (B, T, D) and zero in the padding for a local.
         """
-        with self._evaluating():
+        with self.evaluating():
             batch = as_batch(x, mask).to(self.device)
             stream = noise or Noise(0)
             batch, seen = self._seen(batch, stream)
@@ -221,7 +221,7 @@ class SeqVAE(nn.Module):
             noise: what x is drawn from.
             sample: draw x in place of its mean, as an autoregressive decoder does anyway.
         """
-        with self._evaluating():
+        with self.evaluating():
             latents = {name: value.to(self.device) for name, value in latents.items()}
             if mask is None:
                 mask = torch.ones(_extent(latents), dtype=torch.bool)
@@ -278,7 +278,7 @@ class SeqVAE(nn.Module):
         noise = noise or Noise(0)
         lengths = torch.as_tensor(lengths, device=self.device).expand(n)
         mask = torch.arange(int(lengths.max()), device=self.device) < lengths[:, None]
-        with self._evaluating():
+        with self.evaluating():
             latents = {
                 self.shapes.latent(name).name: value.to(self.device)
                 for name, value in (given or {}).items()
@@ -323,7 +323,8 @@ class SeqVAE(nn.Module):
         return next(self.parameters()).dtype
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
+        """Put all modules into evaluation mode within the block, then back as they were."""
         modes = {module: module.training for module in self.modules()}
         self.eval()
         try:

@@ -95,6 +95,7 @@ VARIANTS = {
         {"content": content, "judge": judge, "steps": 3, "hidden": 3, "resamples": 20}
         for content, judge in (("phone", "gru"), ("phone", "linear"), ("speaker", "linear"))
     ],
+    ("task", "traverse"): [{}, {"codes": ["s[1]", "z"], "start": "prior", "plane_steps": 2}],
     ("dataset", "three-dots"): [{"count": 6, "valid": 2, "test": 3}],
 }  # fmt: skip
 # Data sets that need files, and the test module that checks them on files of its own.
