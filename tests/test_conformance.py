@@ -7,7 +7,7 @@ import pytest
 
 from seqvae_core.config import structure_component
 from seqvae_core.plugins import KINDS, Plugins
-from seqvae_core.testing import check_component
+from seqvae_core.testing import check_component, small_shapes
 
 PLUGINS = Plugins.load(strict=True)
 RNNS = ("gru", "lstm", "conv")
@@ -129,6 +129,13 @@ def identifier(case):
 def test_every_registered_component_keeps_its_contract(case):
     kind, name, settings = case
     check_component(structure_component(kind, {"name": name, **settings}, PLUGINS))
+
+
+@pytest.mark.parametrize("name", PLUGINS.components("encoder"))
+def test_every_encoder_draws_categorical_latents_too(name):
+    [*_, settings] = VARIANTS.get(("encoder", name), [{}])
+    config = structure_component("encoder", {"name": name, **settings}, PLUGINS)
+    check_component(config, shapes=small_shapes(categorical=True))
 
 
 def test_no_variant_is_of_a_component_that_does_not_exist():

@@ -18,8 +18,8 @@ def seqvae_encoders() -> list[type]:
 
 @hookimpl
 def seqvae_priors() -> list[type]:
-    """Return `standard-normal` and `autoregressive-gaussian`."""
-    return [config.StandardNormal, config.AutoregressiveGaussian]
+    """Return `standard-normal`, `autoregressive-gaussian` and `uniform-categorical`."""
+    return [config.StandardNormal, config.AutoregressiveGaussian, config.UniformCategorical]
 
 
 @hookimpl

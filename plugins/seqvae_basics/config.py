@@ -33,6 +33,7 @@ __all__ = [
     "Head",
     "Identity",
     "StandardNormal",
+    "UniformCategorical",
 ]
 
 Activation = Literal["relu", "elu", "softplus", "gelu", "leaky-relu", "tanh"]
@@ -213,15 +214,15 @@ class FeedForward(EncoderConfig):
 
 @frozen(kw_only=True)
 class StandardNormal(PriorConfig):
-    """N(0, I), for a latent of either scope."""
+    """N(0, I), for a Gaussian latent of either scope."""
 
     name: ClassVar[str] = "standard-normal"
 
     def build(self, shapes: Shapes) -> Prior:
-        """Build a `StandardNormalPrior`."""
+        """Build a `StandardNormalPrior`; raise `ConfigError` for a categorical latent."""
         from seqvae_basics.priors import StandardNormalPrior
 
-        return StandardNormalPrior(shapes)
+        return StandardNormalPrior(self, shapes)
 
 
 @frozen(kw_only=True)
@@ -239,10 +240,23 @@ class AutoregressiveGaussian(PriorConfig):
     hidden: int = field(default=64, validator=_positive)
 
     def build(self, shapes: Shapes) -> Prior:
-        """Build an `AutoregressiveGaussianPrior`; raise `ConfigError` for a global latent."""
+        """Build an `AutoregressiveGaussianPrior`; raise `ConfigError` unless Gaussian, local."""
         from seqvae_basics.priors import AutoregressiveGaussianPrior
 
         return AutoregressiveGaussianPrior(self, shapes)
+
+
+@frozen(kw_only=True)
+class UniformCategorical(PriorConfig):
+    """Every value as likely, for a latent of family "gumbel-categorical", of either scope."""
+
+    name: ClassVar[str] = "uniform-categorical"
+
+    def build(self, shapes: Shapes) -> Prior:
+        """Build a `UniformCategoricalPrior`; raise `ConfigError` for a latent of another family."""
+        from seqvae_basics.priors import UniformCategoricalPrior
+
+        return UniformCategoricalPrior(self, shapes)
 
 
 # Decoder -----------------------------------------------------------------------------------------
