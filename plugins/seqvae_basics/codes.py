@@ -9,9 +9,7 @@ from torch import Tensor
 from seqvae_core.errors import ShapeError
 from seqvae_core.records import Scope, Shapes, Variable
 
-__all__ = ["CATEGORICAL", "Code", "choose_codes"]
-
-CATEGORICAL = "gumbel-categorical"
+__all__ = ["Code", "choose_codes"]
 
 _CODE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(?:\[([^\[\]]*)\])?")
 _SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(?::([1-9]\d*))?")
@@ -20,26 +18,31 @@ _FORMS = "'z', 'z[3]', 'z[:2]' or 'z[0,4]'"
 
 @frozen(kw_only=True)
 class Code:
-    """Chosen dimensions of one latent; of a categorical one all of its K entries.
+    """Chosen dimensions of one latent; of a categorical one whole groups.
 
     Attributes:
         latent: its name.
         dims: which dimensions, counted from 0, in the order in which they were asked for.
         scope: of the latent.
-        family: of the latent.
+        values: how many values each group of a categorical latent has; 0 of any other latent.
         text: as it was asked for, such as "z[:2]".
     """
 
     latent: str
     dims: tuple[int, ...]
     scope: Scope
-    family: str
+    values: int
     text: str
 
     @property
     def categorical(self) -> bool:
-        """Whether it is one variable of K values, not a number for each dimension."""
-        return self.family == CATEGORICAL
+        """Whether it is variables of `values` values, not a number for each dimension."""
+        return self.values > 0
+
+    @property
+    def groups(self) -> int:
+        """How many categorical variables it is; 0 if it is none."""
+        return len(self.dims) // self.values if self.values else 0
 
     def of(self, value: Tensor) -> Tensor:
         """Return the chosen dimensions of values (..., D) of the latent, (..., d)."""
@@ -57,7 +60,7 @@ def choose_codes(texts: Sequence[str], shapes: Shapes, *, asker: str) -> tuple[C
 
     Raises:
         ShapeError: for what is no code, an unknown latent, a dimension that is not there or is
-            named twice, and for a part of a categorical latent.
+            named twice, and for a part of a group of a categorical latent.
     """
     codes = tuple(_code(text, shapes, asker) for text in texts)
     seen: set[tuple[str, int]] = set()
@@ -84,13 +87,22 @@ def _code(text: str, shapes: Shapes, asker: str) -> Code:
         if not dims:
             raise ShapeError(f"'{text}' has no dimension: {variable.name} has {variable.size}")
     code = Code(
-        latent=variable.name, dims=dims, scope=variable.scope, family=variable.family, text=text
+        latent=variable.name, dims=dims, scope=variable.scope, values=variable.values, text=text
     )
-    if code.categorical and sorted(dims) != list(range(variable.size)):
+    if code.categorical and not _whole(code):
+        size = code.values
         raise ShapeError(
-            f"{asker} takes a categorical latent whole, as '{variable.name}', got '{text}'"
+            f"{asker} takes groups of a categorical latent whole, {variable.name}[:{size}] and so "
+            f"on by {size}, got '{text}'"
         )
     return code
+
+
+def _whole(code: Code) -> bool:
+    """Tell whether the dimensions are groups one after another, each from its first to its last."""
+    starts = code.dims[:: code.values]
+    inside = [start + step for start in starts for step in range(code.values)]
+    return inside == list(code.dims) and all(start % code.values == 0 for start in starts)
 
 
 def _part(part: str, variable: Variable, text: str) -> Sequence[int]:

@@ -7,11 +7,10 @@ import numpy as np
 import torch
 from attrs import frozen
 from torch import Tensor
-from torch.nn.functional import one_hot
 
-from seqvae_basics.codes import CATEGORICAL, Code, choose_codes
+from seqvae_basics.codes import Code, choose_codes
 from seqvae_core.components import TaskResult
-from seqvae_core.functional import masked_mean
+from seqvae_core.functional import masked_mean, one_hot
 from seqvae_core.model import SeqVAE
 from seqvae_core.pictures import available
 from seqvae_core.records import Noise, Splits
@@ -43,7 +42,7 @@ def traverse(config: Traverse, model: SeqVAE, splits: Splits, noise: Noise) -> T
     codes = _codes(config, model, splits)
     start = Start.of(config, model, splits, noise)
     result = TaskResult(notes=_notes(config, codes))
-    lines = [axis for code in codes for axis in _axes(code, config, model)]
+    lines = [axis for code in codes for axis in _axes(code, config)]
     content = {axis: start.along(axis) for axis in lines}
     for axis, moved in content.items():
         result.metrics[f"moved/{axis.title}"] = start.distance(moved)
@@ -68,31 +67,33 @@ def traverse(config: Traverse, model: SeqVAE, splits: Splits, noise: Noise) -> T
 
 @frozen(kw_only=True)
 class Axis:
-    """One code that moves: a dimension of a latent, or all of a categorical one.
+    """One code that moves: a dimension of a latent, or a group of a categorical one.
 
     Attributes:
         latent: its name.
-        dim: the dimension, None for a categorical latent.
-        values: that it is set to.
+        dims: the dimension, or those of the group.
+        values: that it is set to; of a group which of its dimensions is 1.
+        title: its name, such as "z[0]", or "c".
     """
 
     latent: str
-    dim: int | None
+    dims: tuple[int, ...]
     values: tuple[float, ...]
+    title: str
 
     @property
-    def title(self) -> str:
-        """Its name, such as "z[0]", or "c"."""
-        return self.latent if self.dim is None else f"{self.latent}[{self.dim}]"
+    def swapped(self) -> bool:
+        """Whether it is a categorical variable, not a number."""
+        return len(self.dims) > 1
 
     def set(self, latents: Mapping[str, Tensor], value: float) -> dict[str, Tensor]:
         """Return the latents with the code at a value, in every frame of a local one."""
         changed = latents[self.latent].clone()
-        if self.dim is None:
-            changed.zero_()
-        changed[..., int(value) if self.dim is None else self.dim] = (
-            1.0 if self.dim is None else value
-        )
+        if self.swapped:
+            changed[..., list(self.dims)] = 0.0
+            changed[..., self.dims[int(value)]] = 1.0
+        else:
+            changed[..., self.dims[0]] = value
         return {**latents, self.latent: changed}
 
 
@@ -127,8 +128,8 @@ class Start:
             titles = ["the prior's mean"]
             latents = _prior_means(model, mask, noise)
         for name, value in latents.items():
-            if model.shapes.latent(name).family == CATEGORICAL:
-                latents[name] = one_hot(value.argmax(-1), value.shape[-1]).to(value)
+            if kind := model.shapes.latent(name).categorical:
+                latents[name] = one_hot(value, kind.groups)
         seed = seed_of(noise, "decoder")
         decoded = model.decode(latents, mask=mask, noise=Noise(seed))
         return cls(
@@ -169,7 +170,7 @@ def _codes(config: Traverse, model: SeqVAE, splits: Splits) -> tuple[Code, ...]:
     texts = []
     for name in model.priors:
         latent, variable = out.latents[name], model.shapes.latent(name)
-        if variable.family == CATEGORICAL:
+        if variable.categorical:
             texts.append(name)
             continue
         kl = latent.elementwise_kl()
@@ -179,12 +180,21 @@ def _codes(config: Traverse, model: SeqVAE, splits: Splits) -> tuple[Code, ...]:
     return choose_codes(texts, model.shapes, asker=config.name)
 
 
-def _axes(code: Code, config: Traverse, model: SeqVAE) -> list[Axis]:
+def _axes(code: Code, config: Traverse) -> list[Axis]:
     if code.categorical:
-        size = model.shapes.latent(code.latent).size
-        return [Axis(latent=code.latent, dim=None, values=tuple(map(float, range(size))))]
+        values = tuple(map(float, range(code.values)))
+        groups = [code.dims[at : at + code.values] for at in range(0, len(code.dims), code.values)]
+        titles = [f"{code.latent}[{dims[0]}:{dims[-1] + 1}]" for dims in groups]
+        titles = titles if len(groups) > 1 else [code.text]
+        return [
+            Axis(latent=code.latent, dims=dims, values=values, title=title)
+            for dims, title in zip(groups, titles, strict=True)
+        ]
     values = _ways(config.reach, config.steps)
-    return [Axis(latent=code.latent, dim=dim, values=values) for dim in code.dims]
+    return [
+        Axis(latent=code.latent, dims=(dim,), values=values, title=f"{code.latent}[{dim}]")
+        for dim in code.dims
+    ]
 
 
 def _ways(reach: float, steps: int) -> tuple[float, ...]:
@@ -226,7 +236,7 @@ def _pages(start: Start, content: Mapping[Axis, Tensor], splits: Splits) -> list
         axis: [cells(value, start.mask, splits) for value in moved]
         for axis, moved in content.items()
     }
-    lines = [axis for axis in shown if axis.dim is not None]
+    lines = [axis for axis in shown if not axis.swapped]
     pages = []
     for item, title in enumerate(start.titles if lines else []):
         table = [[began[item], *(value[item] for value in shown[axis])] for axis in lines]
@@ -240,7 +250,7 @@ def _pages(start: Start, content: Mapping[Axis, Tensor], splits: Splits) -> list
                 rows=[axis.title for axis in lines],
             )
         )
-    for axis in (axis for axis in shown if axis.dim is None):
+    for axis in (axis for axis in shown if axis.swapped):
         table = [
             [began[item], *(value[item] for value in shown[axis])]
             for item in range(len(start.titles))
@@ -254,7 +264,7 @@ def _pages(start: Start, content: Mapping[Axis, Tensor], splits: Splits) -> list
 
 def _plane(config: Traverse, start: Start, lines: Sequence[Axis], splits: Splits) -> list[_Page]:
     """Return the grid of the first two dimensions from the first start; the first runs down."""
-    moving = [axis for axis in lines if axis.dim is not None][:2]
+    moving = [axis for axis in lines if not axis.swapped][:2]
     if len(moving) < 2 or not config.plane_steps:
         return []
     down, across = moving

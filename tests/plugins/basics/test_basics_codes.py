@@ -5,15 +5,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqvae_basics.codes import CATEGORICAL, choose_codes
+from seqvae_basics.codes import choose_codes
 from seqvae_core.errors import ShapeError
 from seqvae_core.records import Shapes, Variable
+from seqvae_core.settings import CategoricalConfig
 
 SHAPES = Shapes(
     frame=(3,),
     latents={
         "z": Variable(name="z", scope="global", shape=(5,)),
-        "c": Variable(name="c", scope="global", shape=(4,), family=CATEGORICAL),
+        "c": Variable(name="c", scope="global", shape=(4,), family="gumbel-categorical"),
+        "d": Variable(
+            name="d",
+            scope="local",
+            shape=(6,),
+            family="gumbel-categorical",
+            categorical=CategoricalConfig(groups=2),
+        ),
         "s": Variable(name="s", scope="local", shape=(2,)),
         "h": Variable(name="h", scope="local", shape=(2, 4, 4), family="feature"),
     },
@@ -43,19 +51,27 @@ def test_a_categorical_latent_is_one_code():
     z, c = choose("z[:2]", "c")
     assert (z.latent, z.scope, c.latent, c.categorical) == ("z", "global", "c", True)
     assert c.dims == choose("c[:]")[0].dims == (0, 1, 2, 3)
+    assert (c.values, c.groups, z.values, z.groups) == (4, 1, 0, 0)
+
+
+def test_groups_of_a_categorical_latent_are_chosen_one_by_one():
+    assert (choose("d")[0].groups, choose("d[3:]")[0].groups) == (2, 1)
+    assert choose("d[3:,:3]")[0].dims == (3, 4, 5, 0, 1, 2)
 
 
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
         (["z(2)"], r"vmi expects codes such as 'z', 'z\[3\]'"),
-        (["zz"], "no latent or local feature 'zz'; the model has: z, c, s, h"),
+        (["zz"], "no latent or local feature 'zz'; the model has: z, c, d, s, h"),
         (["z[5]"], r"'z\[5\]' asks for dimension 5: z has 5, counted from 0"),
         (["z[one]"], r"expected an index or a slice in 'z\[one\]', got 'one'"),
         (["z[]"], r"expected an index or a slice in 'z\[\]', got ''"),
         (["z[7:]"], r"'z\[7:\]' has no dimension: z has 5"),
         (["z[:2]", "z[1]"], r"vmi got z\[1\] twice"),
-        (["c[:2]"], r"vmi takes a categorical latent whole, as 'c', got 'c\[:2\]'"),
+        (["c[:2]"], r"takes groups of a categorical latent whole, c\[:4\] .* by 4, got 'c\[:2\]'"),
+        (["d[1:4]"], r"takes groups of a categorical latent whole, d\[:3\] .* by 3"),
+        (["d[2,1,0]"], r"takes groups of a categorical latent whole"),
         (["h"], "vmi expects codes of latents, got 'h', a local feature of the decoder"),
     ],
 )

@@ -8,9 +8,8 @@ import torch
 from attrs import evolve
 from mirror import mirror, sequences, splits
 
-from seqvae_basics.codes import CATEGORICAL
 from seqvae_core.errors import ShapeError
-from seqvae_core.records import Noise, Splits, Variable
+from seqvae_core.records import Noise, Splits
 from seqvae_core.testing.small import small_model, small_shapes, small_splits
 from seqvae_tasks.config_codes import Traverse
 from seqvae_tasks.pictures import mosaic
@@ -22,16 +21,6 @@ def run(model=None, data=None, seed=0, **settings):
     return Traverse(**settings).build(model.shapes)(
         model, data or splits(train=6, test=6), Noise(seed)
     )
-
-
-def with_categorical(scope="global"):
-    """Return a model whose latent c is taken for a categorical one."""
-    shapes = small_shapes()
-    latents = {**shapes.latents, "c": Variable(name="c", scope=scope, shape=(4,))}
-    model = small_model(evolve(shapes, latents=latents))
-    known = {**model.shapes.latents, "c": evolve(latents["c"], family=CATEGORICAL)}
-    model.shapes = evolve(model.shapes, latents=known)
-    return model
 
 
 def picture(png):
@@ -74,23 +63,37 @@ def test_an_unknown_code_is_refused_before_anything_is_decoded():
         Traverse(codes=("z[2]",)).build(mirror().shapes)
 
 
-@pytest.mark.parametrize("scope", ["global", "local"])
-def test_a_categorical_latent_starts_at_its_likeliest_value_and_is_swapped_through_all(scope):
-    model, data = with_categorical(scope), small_splits()
-    config = Traverse(codes=("c",), items=2)
-    start = Start.of(config, model, data, Noise(0))
-    c = start.latents["c"]
-    assert c.sum(-1).eq(1.0).all()
-    assert set(c.unique().tolist()) == {0.0, 1.0}
-    axis = Axis(latent="c", dim=None, values=(0.0, 1.0, 2.0, 3.0))
+@pytest.mark.parametrize(
+    ("code", "dims", "title"),
+    [("c", (0, 1, 2, 3), "c"), ("d[3:]", (3, 4, 5), "d[3:]")],
+    ids=["global", "local"],
+)
+def test_a_categorical_code_starts_at_its_likeliest_value_and_is_swapped_through_all(
+    code, dims, title
+):
+    model, data = small_model(small_shapes(categorical=True)), small_splits()
+    start = Start.of(Traverse(codes=(code,), items=2), model, data, Noise(0))
+    held, name = start.latents[code[0]], code[0]
+    real = held[start.mask] if name == "d" else held
+    assert real[..., list(dims)].sum(-1).eq(1.0).all()
+    assert set(held.unique().tolist()) == {0.0, 1.0}
+    axis = Axis(latent=name, dims=dims, values=tuple(range(len(dims))), title=title)
+    others = [dim for dim in range(held.shape[-1]) if dim not in dims]
     for value in axis.values:
-        swapped = axis.set(start.latents, value)["c"]
-        assert swapped[..., int(value)].eq(1.0).all()
-        assert swapped.sum(-1).eq(1.0).all()
-    assert start.latents["c"] is c
-    result = run(model, data, codes=("c",), items=2)
-    assert list(result.figures) == ["swaps of c"]
-    assert result.metrics["moved/c"] > 0.0
+        swapped = axis.set(start.latents, value)[name]
+        assert swapped[..., dims[value]].eq(1.0).all()
+        assert swapped[..., list(dims)].sum(-1).eq(1.0).all()
+        assert swapped[..., others].equal(held[..., others])
+    assert start.latents[name] is held
+    result = run(model, data, codes=(code,), items=2)
+    assert list(result.figures) == [f"swaps of {title}"]
+    assert result.metrics[f"moved/{title}"] > 0.0
+
+
+def test_each_group_of_a_categorical_latent_is_swapped_by_itself():
+    model = small_model(small_shapes(categorical=True))
+    found = run(model, small_splits(), codes=("d",))
+    assert list(found.metrics) == ["moved/d[0:3]", "moved/d[3:6]"]
 
 
 def test_the_start_may_be_the_mean_of_the_prior():
