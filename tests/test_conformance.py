@@ -71,6 +71,12 @@ VARIANTS = {
         {"columns": 2, "rows": 2, "latent": "s", "method": "forward"},
     ],
     ("regularizer", "jacobian-l2"): [{}, {"columns": 0, "chunk": 1}],
+    ("regularizer", "vmi"): [
+        *({"codes": ["z[:2]", "s[1]"], "critic": {"name": name, "hidden": 6}, "pairs": pairs}
+          for name, pairs in (("mlp", "posterior"), ("conv", "both"), ("recurrent", "prior"))),
+        {"codes": ["z"], "weights": [0.5], "critic": {"name": "mlp", "hidden": 6},
+         "entropy": "kept", "pairs": "both"},
+    ],
     ("task", "probe"): [{"labels": ["speaker"], "resamples": 20},
                         {"labels": ["phone", "pitch"], "frames": 40, "resamples": 20},
                         {"labels": ["speaker"], "classifier": ["svm"], "resamples": 20}],

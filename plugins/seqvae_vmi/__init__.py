@@ -1,0 +1,20 @@
+"""VMI: variational mutual information maximisation of latent codes (Serdega, Kim, 2020)."""
+
+from pathlib import Path
+
+from seqvae_core.components import RegularizerConfig
+from seqvae_core.hookspecs import Preset, hookimpl
+
+
+@hookimpl
+def seqvae_regularizers() -> list[type[RegularizerConfig]]:
+    """Return the bound on the mutual information of codes and decoded observations."""
+    from seqvae_vmi.config import VMI
+
+    return [VMI]
+
+
+@hookimpl
+def seqvae_presets() -> list[Preset]:
+    """Return the experiments in the folder `presets`."""
+    return Preset.folder(Path(__file__).parent / "presets")
