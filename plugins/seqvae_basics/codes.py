@@ -1,121 +1,147 @@
-"""Codes: chosen dimensions of latents, written as "z", "z[3]", "z[:2]" or "z[0,4]"."""
+"""Codes: chosen numbers of latents, named as in `z[:2]`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from seqvae_core.errors import ShapeError
-from seqvae_core.records import Scope, Shapes, Variable
+from seqvae_core.plugins import did_you_mean
+from seqvae_core.records import Shapes, Variable
+from seqvae_core.settings import CategoricalConfig
 
-__all__ = ["Code", "choose_codes"]
+__all__ = ["Code", "parse_code", "parse_codes"]
 
-_CODE = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(?:\[([^\[\]]*)\])?")
-_SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(?::([1-9]\d*))?")
-_FORMS = "'z', 'z[3]', 'z[:2]' or 'z[0,4]'"
+_CODE = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*)\s*(?:\[(.*)\])?\s*")
+_INDEX = re.compile(r"[+-]?\d+")
+_SLICE = re.compile(r"([+-]?\d+)?\s*:\s*([+-]?\d+)?\s*(?::\s*([+-]?\d+)?)?")
 
 
 @frozen(kw_only=True)
 class Code:
-    """Chosen dimensions of one latent; of a categorical one whole groups.
+    """Some numbers of one latent.
 
     Attributes:
-        latent: its name.
-        dims: which dimensions, counted from 0, in the order in which they were asked for.
-        scope: of the latent.
-        values: how many values each group of a categorical latent has; 0 of any other latent.
-        text: as it was asked for, such as "z[:2]".
+        variable: the code as a variable of its own: its name as it was given, its latent's scope
+            and family, as many numbers as it has.
+        latent: the latent's name.
+        index: which numbers of the latent, in order.
+        whole: whether they are all of them, as they stand.
     """
 
+    variable: Variable
     latent: str
-    dims: tuple[int, ...]
-    scope: Scope
-    values: int
-    text: str
+    index: tuple[int, ...]
+    whole: bool = False
 
     @property
-    def categorical(self) -> bool:
-        """Whether it is variables of `values` values, not a number for each dimension."""
-        return self.values > 0
+    def name(self) -> str:
+        """The code as it was given, such as `z[:2]`."""
+        return self.variable.name
 
     @property
     def groups(self) -> int:
-        """How many categorical variables it is; 0 if it is none."""
-        return len(self.dims) // self.values if self.values else 0
+        """How many categorical variables the code is; 0 if it is Gaussian."""
+        return self.variable.categorical.groups if self.variable.categorical else 0
 
-    def of(self, value: Tensor) -> Tensor:
-        """Return the chosen dimensions of values (..., D) of the latent, (..., d)."""
-        return value[..., list(self.dims)]
+    def of(self, latents: Mapping[str, Tensor]) -> Tensor:  # (B, [T,] d)
+        """Return the code's numbers, given the latents by name, (B, D) or (B, T, D)."""
+        value = latents[self.latent]
+        return value if self.whole else value[..., list(self.index)]
 
 
-def choose_codes(texts: Sequence[str], shapes: Shapes, *, asker: str) -> tuple[Code, ...]:
-    """Return the codes that a setting names.
+def parse_codes(texts: Sequence[str], shapes: Shapes, asker: str) -> tuple[Code, ...]:
+    """Return the codes of a list, in order.
 
     Args:
-        texts: such as ["z[:2]", "c"]: a latent's name, alone for all of its dimensions, with an
-            index, a slice as in Python, or several of these between commas.
+        texts: as for `parse_code`.
         shapes: of the model.
-        asker: whose setting it is, for errors.
+        asker: whose setting it is, for error messages.
 
     Raises:
-        ShapeError: for what is no code, an unknown latent, a dimension that is not there or is
-            named twice, and for a part of a group of a categorical latent.
+        ShapeError: as `parse_code`, and where two codes share a number.
     """
-    codes = tuple(_code(text, shapes, asker) for text in texts)
-    seen: set[tuple[str, int]] = set()
+    codes = tuple(parse_code(text, shapes, asker) for text in texts)
+    seen: dict[tuple[str, int], str] = {}
     for code in codes:
-        for dim in code.dims:
-            if (code.latent, dim) in seen:
-                raise ShapeError(f"{asker} got {code.latent}[{dim}] twice in {list(texts)}")
-            seen.add((code.latent, dim))
+        for number in code.index:
+            if other := seen.get((code.latent, number)):
+                raise ShapeError(
+                    f"{asker} expects codes without a common number, got {code.latent}[{number}] "
+                    f"in '{other}' and in '{code.name}'"
+                )
+            seen[code.latent, number] = code.name
     return codes
 
 
-def _code(text: str, shapes: Shapes, asker: str) -> Code:
-    match = _CODE.fullmatch(text.replace(" ", ""))
-    if match is None:
-        raise ShapeError(f"{asker} expects codes such as {_FORMS}, got '{text}'")
-    variable = shapes.latent(match[1])
-    if len(variable.shape) != 1 or variable.family == "feature":
+def parse_code(text: str, shapes: Shapes, asker: str) -> Code:
+    """Return the code that a text such as `z`, `z[3]`, `z[:2]`, `z[0, 4:8]`, `c` names.
+
+    Indices and slices are those of Python, but a slice that goes beyond the end is refused. Of a
+    categorical latent they count its groups: `c[0]` is all of the first one.
+
+    Args:
+        text: the name of a latent, and which of its numbers.
+        shapes: of the model.
+        asker: whose setting it is, for error messages.
+
+    Raises:
+        ShapeError: one line, for a text that does not parse, an unknown latent, a feature of the
+            decoder, or an index out of range.
+    """
+    found = _CODE.fullmatch(text)
+    if found is None:
+        raise ShapeError(f"{asker} expects codes such as 'z', 'z[3]' or 'z[:2]', got '{text}'")
+    name, inside = found.groups()
+    latents = {n: v for n, v in shapes.latents.items() if v.family != "feature"}
+    if name not in latents:
+        what = "a feature of the decoder" if name in shapes.latents else "unknown"
         raise ShapeError(
-            f"{asker} expects codes of latents, got '{text}', a local feature of the decoder"
+            f"{asker} expects codes of a latent, '{name}' in '{text}' is {what}"
+            f"{did_you_mean(name, latents)}; the model has: {', '.join(latents)}"
         )
-    dims = tuple(range(variable.size))
-    if match[2] is not None:
-        dims = tuple(dim for part in match[2].split(",") for dim in _part(part, variable, text))
-        if not dims:
-            raise ShapeError(f"'{text}' has no dimension: {variable.name} has {variable.size}")
-    code = Code(
-        latent=variable.name, dims=dims, scope=variable.scope, values=variable.values, text=text
-    )
-    if code.categorical and not _whole(code):
-        size = code.values
-        raise ShapeError(
-            f"{asker} takes groups of a categorical latent whole, {variable.name}[:{size}] and so "
-            f"on by {size}, got '{text}'"
-        )
-    return code
+    latent = latents[name]
+    run = latent.values or 1  # numbers that stand or fall together
+    chosen = _chosen(inside, latent.size // run, text, asker)
+    index = tuple(run * unit + offset for unit in chosen for offset in range(run))
+    categorical = latent.categorical and CategoricalConfig(groups=len(chosen))
+    variable = evolve(latent, name=text.strip(), shape=(len(index),), categorical=categorical)
+    whole = index == tuple(range(latent.size))
+    return Code(variable=variable, latent=name, index=index, whole=whole)
 
 
-def _whole(code: Code) -> bool:
-    """Tell whether the dimensions are groups one after another, each from its first to its last."""
-    starts = code.dims[:: code.values]
-    inside = [start + step for start in starts for step in range(code.values)]
-    return inside == list(code.dims) and all(start % code.values == 0 for start in starts)
+def _chosen(inside: str | None, count: int, text: str, asker: str) -> list[int]:
+    if inside is None:
+        return list(range(count))
+    chosen: list[int] = []
+    for part in (piece.strip() for piece in inside.split(",")):
+        chosen += _range(part, count, text, asker)
+    if not chosen or len(set(chosen)) < len(chosen):
+        what = "none twice" if chosen else "at least one number"
+        raise ShapeError(f"{asker} expects {what} in a code, got '{text}' of {count}")
+    return chosen
 
 
-def _part(part: str, variable: Variable, text: str) -> Sequence[int]:
-    size = variable.size
-    if match := _SLICE.fullmatch(part):
-        first, last, step = (None if bound is None else int(bound) for bound in match.groups())
-        return range(*slice(first, last, step).indices(size))
-    try:
+def _range(part: str, count: int, text: str, asker: str) -> list[int]:
+    if _INDEX.fullmatch(part):
         index = int(part)
-    except ValueError:
-        raise ShapeError(f"expected an index or a slice in '{text}', got '{part}'") from None
-    if not -size <= index < size:
+        if not -count <= index < count:
+            raise ShapeError(
+                f"{asker} got index {index} in code '{text}', out of range for {count}"
+            )
+        return [index % count]
+    found = _SLICE.fullmatch(part)
+    if found is None:
         raise ShapeError(
-            f"'{text}' asks for dimension {index}: {variable.name} has {size}, counted from 0"
+            f"{asker} expects an index or a slice within [ ], got '{part}' in code '{text}'"
         )
-    return [index % size]
+    start, stop, step = (None if bound is None else int(bound) for bound in found.groups())
+    if step == 0:
+        raise ShapeError(f"{asker} got a slice of step 0 in code '{text}'")
+    for bound in (start, stop):
+        if bound is not None and not -count <= bound <= count:
+            raise ShapeError(
+                f"{asker} got bound {bound} in code '{text}', out of range for {count}"
+            )
+    return list(range(count))[start:stop:step]

@@ -19,8 +19,8 @@ class Traverse(TaskConfig):
     """Pictures of what single codes change: one or two of them move, all others are held.
 
     Attributes:
-        codes: which, such as ["z[:2]", "c"]: dimensions by index or slice, and categorical
-            latents as a whole, whose values are swapped. Left out: every latent, of each the
+        codes: which, such as ["z[:2]", "c"]: dimensions by index or slice; of categorical latents,
+            whose values are swapped, these count groups. Left out: every latent, of each the
             dimensions of largest KL.
         most: dimensions of a latent where `codes` is left out.
         start: where the others are held: at the posterior means of test sequences, or at the
@@ -49,9 +49,9 @@ class Traverse(TaskConfig):
 
     def build(self, shapes: Shapes) -> Task:
         """Build the task; raise `ShapeError` for codes that the model does not have."""
-        from seqvae_basics.codes import choose_codes
+        from seqvae_basics.codes import parse_codes
         from seqvae_tasks.traverse import traverse
 
         if self.codes is not None:
-            choose_codes(self.codes, shapes, asker=self.name)
+            parse_codes(self.codes, shapes, self.name)
         return partial(traverse, self)

@@ -8,7 +8,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from seqvae_basics.codes import Code, choose_codes
+from seqvae_basics.codes import Code, parse_codes
 from seqvae_core.components import TaskResult
 from seqvae_core.functional import masked_mean, one_hot
 from seqvae_core.model import SeqVAE
@@ -165,7 +165,7 @@ def _prior_means(model: SeqVAE, mask: Tensor, noise: Noise) -> dict[str, Tensor]
 def _codes(config: Traverse, model: SeqVAE, splits: Splits) -> tuple[Code, ...]:
     """Return the codes asked for, or of each latent the dimensions of largest mean KL."""
     if config.codes is not None:
-        return choose_codes(config.codes, model.shapes, asker=config.name)
+        return parse_codes(config.codes, model.shapes, config.name)
     out = model.output(evenly(splits.test, _RANKED))
     texts = []
     for name in model.priors:
@@ -177,23 +177,23 @@ def _codes(config: Traverse, model: SeqVAE, splits: Splits) -> tuple[Code, ...]:
         kl = masked_mean(kl, latent.mask) if latent.scope == "local" else kl
         order = kl.double().mean(0).argsort(descending=True, stable=True)[: config.most]
         texts.append(f"{name}[{','.join(map(str, order.tolist()))}]")
-    return choose_codes(texts, model.shapes, asker=config.name)
+    return parse_codes(texts, model.shapes, config.name)
 
 
 def _axes(code: Code, config: Traverse) -> list[Axis]:
-    if code.categorical:
-        values = tuple(map(float, range(code.values)))
-        groups = [code.dims[at : at + code.values] for at in range(0, len(code.dims), code.values)]
-        titles = [f"{code.latent}[{dims[0]}:{dims[-1] + 1}]" for dims in groups]
-        titles = titles if len(groups) > 1 else [code.text]
-        return [
-            Axis(latent=code.latent, dims=dims, values=values, title=title)
-            for dims, title in zip(groups, titles, strict=True)
-        ]
-    values = _ways(config.reach, config.steps)
+    """Return what moves, one by one: each dimension, or each group of a categorical latent."""
+    size = code.variable.values or 1
+    runs = [code.index[at : at + size] for at in range(0, len(code.index), size)]
+    if not code.groups:
+        values = _ways(config.reach, config.steps)
+        titles = [f"{code.latent}[{dim}]" for [dim] in runs]
+    else:
+        values = tuple(map(float, range(size)))
+        titles = [f"{code.latent}[{dims[0] // size}]" for dims in runs]
+        titles = titles if len(runs) > 1 else [code.name]
     return [
-        Axis(latent=code.latent, dims=(dim,), values=values, title=f"{code.latent}[{dim}]")
-        for dim in code.dims
+        Axis(latent=code.latent, dims=dims, values=values, title=title)
+        for dims, title in zip(runs, titles, strict=True)
     ]
 
 
@@ -293,6 +293,6 @@ def _notes(config: Traverse, codes: Sequence[Code]) -> list[str]:
         "likeliest value; a local code has one value in all frames",
     ]
     if config.codes is None:
-        chosen = ", ".join(code.text for code in codes)
+        chosen = ", ".join(code.name for code in codes)
         notes.append(f"by their mean KL on test sequences, largest first: {chosen}")
     return notes

@@ -10,7 +10,7 @@ from seqvae_core.records import Shapes
 from seqvae_core.settings import OptimizerConfig
 
 if TYPE_CHECKING:
-    from seqvae_vmi.codes import Code
+    from seqvae_basics.codes import Code
     from seqvae_vmi.networks import QNetwork
     from seqvae_vmi.regularizer import VMIRegularizer
 

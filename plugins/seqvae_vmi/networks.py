@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from seqvae_basics.codes import Code
 from seqvae_basics.networks import BidirectionalRNN, TemporalConv, posterior_head
 from seqvae_core.errors import ShapeError
 from seqvae_core.functional import masked_mean, zero_padding
 from seqvae_core.records import Distribution, Shapes
-from seqvae_vmi.codes import Code
 from seqvae_vmi.config import QConfig
 from seqvae_vmi.losses import categorical_nll, gaussian_nll
 

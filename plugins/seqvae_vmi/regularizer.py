@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqvae_basics.codes import Code, parse_codes
 from seqvae_core.components import Critic, Regularizer
 from seqvae_core.errors import ConfigError
 from seqvae_core.records import Latent, Output, Shapes
-from seqvae_vmi.codes import Code, parse_codes
 from seqvae_vmi.config import VMI
 from seqvae_vmi.losses import categorical_entropy, mixture_entropy, prior_entropy
 from seqvae_vmi.networks import QNetwork
@@ -37,7 +37,7 @@ class VMIRegularizer(Regularizer):
                 "that is not autoregressive"
             )
         self.config = config
-        self.codes = parse_codes(config.codes, shapes)
+        self.codes = parse_codes(config.codes, shapes, "vmi")
         local = [code.name for code in self.codes if code.variable.scope == "local"]
         if config.entropy == "kept" and local:
             raise ConfigError(

@@ -59,13 +59,15 @@ def test_codes_are_those_asked_for_and_else_the_dimensions_of_largest_kl():
 
 
 def test_an_unknown_code_is_refused_before_anything_is_decoded():
-    with pytest.raises(ShapeError, match=r"'z\[2\]' asks for dimension 2: z has 2"):
+    with pytest.raises(
+        ShapeError, match=r"traverse got index 2 in code 'z\[2\]', out of range for 2"
+    ):
         Traverse(codes=("z[2]",)).build(mirror().shapes)
 
 
 @pytest.mark.parametrize(
     ("code", "dims", "title"),
-    [("c", (0, 1, 2, 3), "c"), ("d[3:]", (3, 4, 5), "d[3:]")],
+    [("c", (0, 1, 2, 3), "c"), ("d[1]", (3, 4, 5), "d[1]")],
     ids=["global", "local"],
 )
 def test_a_categorical_code_starts_at_its_likeliest_value_and_is_swapped_through_all(
@@ -93,7 +95,7 @@ def test_a_categorical_code_starts_at_its_likeliest_value_and_is_swapped_through
 def test_each_group_of_a_categorical_latent_is_swapped_by_itself():
     model = small_model(small_shapes(categorical=True))
     found = run(model, small_splits(), codes=("d",))
-    assert list(found.metrics) == ["moved/d[0:3]", "moved/d[3:6]"]
+    assert list(found.metrics) == ["moved/d[0]", "moved/d[1]"]
 
 
 def test_the_start_may_be_the_mean_of_the_prior():
