@@ -101,6 +101,11 @@ VARIANTS = {
         {"content": content, "judge": judge, "steps": 3, "hidden": 3, "resamples": 20}
         for content, judge in (("phone", "gru"), ("phone", "linear"), ("speaker", "linear"))
     ],
+    ("task", "vmi-bound"): [
+        {"count": 40, "held_out": 20, "steps": 4, "check_every": 2},
+        {"codes": ["z[:2]"], "pairs": ["prior"], "count": 20, "steps": 2, "linear": False},
+    ],
+    ("task", "unsupervised-classification"): [{"resamples": 20}, {"fit": "valid"}],
     ("task", "traverse"): [{}, {"codes": ["s[1]", "z"], "start": "prior", "plane_steps": 2}],
     ("dataset", "three-dots"): [{"count": 6, "valid": 2, "test": 3}],
 }  # fmt: skip

@@ -45,6 +45,27 @@ class Code:
         """How many categorical variables the code is; 0 if it is Gaussian."""
         return self.variable.categorical.groups if self.variable.categorical else 0
 
+    @property
+    def units(self) -> tuple["Code", ...]:
+        """The code cut into single numbers, or categorical variables: "z[0]", "z[1]", "c"."""
+        size = self.variable.values or 1
+        alone = self.whole and len(self.index) == size
+        if alone and self.groups:
+            return (self,)
+        runs = [self.index[at : at + size] for at in range(0, len(self.index), size)]
+        categorical = self.variable.categorical and CategoricalConfig()
+        return tuple(
+            Code(
+                variable=evolve(
+                    self.variable, name=f"{self.latent}[{run[0] // size}]", shape=(size,),
+                    categorical=categorical,
+                ),
+                latent=self.latent,
+                index=run,
+            )
+            for run in runs
+        )  # fmt: skip
+
     def of(self, latents: Mapping[str, Tensor]) -> Tensor:  # (B, [T,] d)
         """Return the code's numbers, given the latents by name, (B, D) or (B, T, D)."""
         value = latents[self.latent]

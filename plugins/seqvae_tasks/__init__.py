@@ -11,7 +11,7 @@ from seqvae_tasks.config import (
     Swap,
     Verification,
 )
-from seqvae_tasks.config_codes import Traverse
+from seqvae_tasks.config_codes import Traverse, UnsupervisedClassification
 from seqvae_tasks.config_disentanglement import DCI, MIG, LocalDisentanglement, Modularity
 from seqvae_tasks.config_generation import MCAS, InputInformation, Recovery, SwapJudge
 from seqvae_tasks.config_leakage import Leakage
@@ -25,5 +25,5 @@ def seqvae_tasks() -> list[type[TaskConfig]]:
     return [
         DCI, InputInformation, LatentMap, Leakage, LocalDisentanglement, MCAS, MIG, Modularity,
         MutualInformation, Probe, Rates, Reconstruction, Recovery, Swap, SwapJudge, Traverse,
-        Verification,
+        UnsupervisedClassification, Verification,
     ]  # fmt: skip

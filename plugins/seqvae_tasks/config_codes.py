@@ -8,7 +8,7 @@ from attrs import field, frozen, validators
 from seqvae_core.components import Task, TaskConfig
 from seqvae_core.records import Shapes
 
-__all__ = ["Traverse"]
+__all__ = ["Traverse", "UnsupervisedClassification"]
 
 _positive = validators.ge(1)
 _least = validators.ge(0)
@@ -55,3 +55,38 @@ class Traverse(TaskConfig):
         if self.codes is not None:
             parse_codes(self.codes, shapes, self.name)
         return partial(traverse, self)
+
+
+@frozen(kw_only=True)
+class UnsupervisedClassification(TaskConfig):
+    """Whether the values of categorical latents are classes, though no label was trained on.
+
+    The likeliest value of each categorical latent is taken for a class by a mapping that is fitted
+    on one part of the data, and scored on the test part.
+
+    Attributes:
+        labels: classes, global or local; all of the data's when left out.
+        exclude: labels that are not asked for.
+        fit: the part that the mapping from values to classes is fitted on.
+        unit: a global label, such as `utterance`, whose sequences are resampled together.
+        control: whether to add k-means with as many clusters on each Gaussian latent's posterior
+            means, fitted on the train part.
+        frames: frames that k-means on a local latent is fitted on at most, chosen at random.
+        resamples: of the bootstrap.
+    """
+
+    name: ClassVar[str] = "unsupervised-classification"
+
+    labels: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ("utterance",)
+    fit: Literal["train", "valid"] = "train"
+    unit: str | None = None
+    control: bool = True
+    frames: int = field(default=5000, validator=_positive)
+    resamples: int = field(default=1000, validator=_positive)
+
+    def build(self, shapes: Shapes) -> Task:
+        """Build the task."""
+        from seqvae_tasks.unsupervised import unsupervised_classification
+
+        return partial(unsupervised_classification, self)

@@ -182,18 +182,12 @@ def _codes(config: Traverse, model: SeqVAE, splits: Splits) -> tuple[Code, ...]:
 
 def _axes(code: Code, config: Traverse) -> list[Axis]:
     """Return what moves, one by one: each dimension, or each group of a categorical latent."""
-    size = code.variable.values or 1
-    runs = [code.index[at : at + size] for at in range(0, len(code.index), size)]
-    if not code.groups:
-        values = _ways(config.reach, config.steps)
-        titles = [f"{code.latent}[{dim}]" for [dim] in runs]
-    else:
-        values = tuple(map(float, range(size)))
-        titles = [f"{code.latent}[{dims[0] // size}]" for dims in runs]
-        titles = titles if len(runs) > 1 else [code.name]
+    values = _ways(config.reach, config.steps)
+    if code.groups:
+        values = tuple(map(float, range(code.variable.values)))
     return [
-        Axis(latent=code.latent, dims=dims, values=values, title=title)
-        for dims, title in zip(runs, titles, strict=True)
+        Axis(latent=code.latent, dims=unit.index, values=values, title=unit.name)
+        for unit in code.units
     ]
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from seqvae_core.components import RegularizerConfig
+from seqvae_core.components import RegularizerConfig, TaskConfig
 from seqvae_core.hookspecs import Preset, hookimpl
 
 
@@ -12,6 +12,14 @@ def seqvae_regularizers() -> list[type[RegularizerConfig]]:
     from seqvae_vmi.config import VMI
 
     return [VMI]
+
+
+@hookimpl
+def seqvae_tasks() -> list[type[TaskConfig]]:
+    """Return the bound of a fixed model."""
+    from seqvae_vmi.config_bound import VMIBound
+
+    return [VMIBound]
 
 
 @hookimpl

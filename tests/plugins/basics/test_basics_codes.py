@@ -51,6 +51,15 @@ def test_an_index_of_a_categorical_latent_counts_its_groups():
     assert d.variable.scope == "local"
 
 
+def test_a_code_is_cut_into_numbers_and_into_single_categorical_variables():
+    units = [unit for code in parse_codes(["z[3:]", "c", "d"], SHAPES, "it") for unit in code.units]
+    assert [unit.name for unit in units] == ["z[3]", "z[4]", "c", "d[0]", "d[1]"]
+    assert [unit.index for unit in units] == [(3,), (4,), (0, 1, 2, 3), (0, 1, 2), (3, 4, 5)]
+    assert [unit.groups for unit in units] == [0, 0, 1, 1, 1]
+    again = parse_codes([unit.name for unit in units], SHAPES, "it")
+    assert [code.index for code in again] == [unit.index for unit in units]
+
+
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
