@@ -21,6 +21,7 @@ VARIANTS = {
     ("backbone", "conv2d"): [
         {"channels": [4], "hidden": 6},
         {"channels": [4], "kernel": 4, "padding": 0, "hidden": 6},
+        {"channels": [4], "hidden": 6, "norm": "batch", "activation": "leaky-relu", "slope": 0.2},
     ],
     ("encoder", "dsae-factorised"): [{"rnn": rnn, "hidden": 4, "layers": 2} for rnn in RNNS],
     ("encoder", "dsae-full"): [{"rnn": rnn, "hidden": 4} for rnn in RNNS],
@@ -30,6 +31,8 @@ VARIANTS = {
         {"hidden": [7], "network": "deconv", "channels": [3, 2]},
         {"hidden": [7], "network": "deconv", "channels": [3], "kernel": 3, "strides": [2, 1],
          "output": "frame"},
+        {"hidden": [7], "network": "deconv", "channels": [3], "start": 4, "output": "frame",
+         "activation": "leaky-relu", "slope": 0.2},
     ],
     ("decoder", "pixelcnn"): [
         {"channels": 4, "blocks": 2, "first_kernel": 3, "feature": "h", "hidden": [5]},
@@ -41,7 +44,9 @@ VARIANTS = {
         {"channels": 4, "kernel": 3, "feature": "h", "feature_channels": 2, "hidden": [6, 5]},
         {"channels": 4, "feature": "h", "feature_levels": 2, "hidden": [5]},
     ],
-    ("likelihood", "gaussian"): [{"scale": scale} for scale in ("learned", "network", "fixed")],
+    ("likelihood", "gaussian"): [
+        *({"scale": scale} for scale in ("learned", "network", "fixed")), {"support": "symmetric"},
+    ],
     ("likelihood", "bernoulli"): [{"binarize": binarize} for binarize in ("none", "dynamic")],
     ("likelihood", "categorical"): [{"levels": levels} for levels in (2, 256)],
     ("likelihood", "discretised-logistic-mixture"): [{}, {"components": 1, "levels": 5}],

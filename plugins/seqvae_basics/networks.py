@@ -27,8 +27,10 @@ __all__ = [
 ]
 
 
-def activation(name: Activation) -> nn.Module:
-    """Return the activation of that name."""
+def activation(name: Activation, slope: float | None = None) -> nn.Module:
+    """Return the activation of that name; `slope` is that of leaky-relu below 0, 0.01 if None."""
+    if slope is not None:
+        return nn.LeakyReLU(slope)
     kinds: dict[Activation, type[nn.Module]] = {
         "relu": nn.ReLU,
         "elu": nn.ELU,
@@ -40,11 +42,13 @@ def activation(name: Activation) -> nn.Module:
     return kinds[name]()
 
 
-def mlp(width: int, hidden: tuple[int, ...], name: Activation) -> nn.Sequential:
+def mlp(
+    width: int, hidden: tuple[int, ...], name: Activation, slope: float | None = None
+) -> nn.Sequential:
     """Return linear layers of the widths `hidden`, an activation after each."""
     layers: list[nn.Module] = []
     for before, after in pairwise((width, *hidden)):
-        layers += [nn.Linear(before, after), activation(name)]
+        layers += [nn.Linear(before, after), activation(name, slope)]
     return nn.Sequential(*layers)
 
 
