@@ -29,11 +29,11 @@ __all__ = ["COLUMNS", "SPEECH_COLUMNS", "write"]
 
 _DIGIT = "unsupervised-classification/digit"
 COLUMNS = {
-    "bound, hard, prior": "vmi-bound/prior/c",
-    "hard, posterior": "vmi-bound/posterior/c",
-    "soft, prior": "vmi-bound/prior soft/c",
-    "soft, posterior": "vmi-bound/posterior soft/c",
-    "z[0], z[1], prior": "vmi-bound/prior/z",
+    "bound, hard, prior": "bound-c/prior/c",
+    "hard, posterior": "bound-c/posterior/c",
+    "soft, prior": "bound-c/prior soft/c",
+    "soft, posterior": "bound-c/posterior soft/c",
+    "z[:2], prior": "bound-z/prior/joint",
     "KL of c": "rates/kl/c",
     "KL of z": "rates/kl/z",
     "ELBO": "rates/elbo",
@@ -43,10 +43,10 @@ COLUMNS = {
     "10-means of z, Hungarian": f"{_DIGIT}/10-means of z/hungarian",
 }
 GRID_COLUMNS = {
-    "z[0], prior": "vmi-bound/prior/z[0]",
-    "z[1], prior": "vmi-bound/prior/z[1]",
-    "both, prior": "vmi-bound/prior/joint",
-    "both, posterior": "vmi-bound/posterior/joint",
+    "z[0], prior": "bound-z/prior/z[0]",
+    "z[1], prior": "bound-z/prior/z[1]",
+    "both, prior": "bound-z/prior/joint",
+    "both, posterior": "bound-z/posterior/joint",
     "KL of z": "rates/kl/z",
     "ELBO": "rates/elbo",
 }
@@ -54,7 +54,7 @@ SPEECH_COLUMNS = {
     "speaker off z[:2]": "probe/speaker/z[:2]/linear",
     "off z[2:]": "probe/speaker/z[2:]/linear",
     "off z": "probe/speaker/z/linear",
-    "bound on I(z[:2]; x̃)": "vmi-bound/posterior/joint",
+    "bound on I(z[:2]; x̃)": "bound-z/posterior/joint",
     "KL of z": "rates/kl/z",
     "ELBO": "rates/elbo",
 }
@@ -192,19 +192,11 @@ def _joint(found: Found) -> list[str]:
     arms = [_keys(arm, temperature) for arm, temperature in variants]
     rows = {"seeds": [str(sum(name in found for name in keys)) for keys in arms]}
     for title, figure in COLUMNS.items():
-        rows[title] = [_shown(_summed(found, keys, figure)) for keys in arms]
+        rows[title] = [_shown(_values(found, keys, figure)) for keys in arms]
     seconds = [[found[name]["cpu_seconds"] for name in keys if name in found] for keys in arms]
     rows["processor s"] = [f"{mean(each):.0f}" if each else "" for each in seconds]
     lines += [f"| {title} | {' | '.join(row)} |" for title, row in rows.items()]
     return [*lines, ""]
-
-
-def _summed(found: Found, keys: Sequence[str], figure: str) -> list[float]:
-    """Return a figure of each record; of z the two selected latents together."""
-    if figure.endswith("/z") and figure.startswith("vmi-bound"):
-        pairs = (_values(found, keys, f"{figure}[{number}]") for number in (0, 1))
-        return [a + b for a, b in zip(*pairs, strict=True)]
-    return _values(found, keys, figure)
 
 
 def _shown(values: Sequence[float]) -> str:

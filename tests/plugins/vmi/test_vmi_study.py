@@ -12,7 +12,7 @@ PLUGINS = Plugins.load()
 CELLS = study.STUDY.cells({"mnist": Path("{mnist}")})
 FIGURES = {
     *study_page.GRID_COLUMNS.values(), *study_page.SPEECH_COLUMNS.values(),
-    *(name for name in study_page.COLUMNS.values() if name != "vmi-bound/prior/z"),
+    *study_page.COLUMNS.values(),
     f"{study_page._DIGIT}/chance", "rates/ln N",
     *(f"curve/{name}/{step}" for name in ("hard", "soft", "kl") for step in (200, 400)),
 }  # fmt: skip
