@@ -61,7 +61,8 @@ _GRID_TASKS = (
 _SPEECH_TASKS = (
     'tasks=[{name="probe", labels=["speaker"], codes=["z[:2]", "z[2:]"], classifier=["linear"], '
     'frames=500, resamples=200}, {name="rates", resamples=200}, {name="vmi-bound", '
-    'label="bound-z", codes=["z[:2]"], pairs=["posterior"], count=1000, held_out=500, steps=300, check_every=25}]'
+    'label="bound-z", codes=["z[:2]"], pairs=["posterior"], count=1000, '
+    "held_out=500, steps=300, check_every=25}]"
 )
 _SPEECH_TERM = (
     'regularizers+={name="vmi", weight=1.0, codes=["z[:2]"], pairs="posterior", '
