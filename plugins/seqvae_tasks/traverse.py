@@ -200,7 +200,7 @@ def _ways(reach: float, steps: int) -> tuple[float, ...]:
 
 @frozen(eq=False, kw_only=True)
 class _Page:
-    """One picture: sequences in rows and columns, which start they are of, and what a grid moves."""
+    """One picture: sequences in rows and columns, their start, and what a grid moves."""
 
     title: str
     cells: Sequence[Sequence[Array]]
