@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqvae_core.components import KINDS
 from seqvae_core.config import structure_component
-from seqvae_core.plugins import KINDS, Plugins
+from seqvae_core.plugins import Plugins
 from seqvae_core.testing import check_component
 
 PLUGINS = Plugins.load(strict=True)

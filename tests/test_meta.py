@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from seqvae_core import hookspecs
-from seqvae_core.plugins import KINDS, Plugins
+from seqvae_core.components import KINDS
+from seqvae_core.plugins import Plugins
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = sorted((ROOT / "seqvae_core").rglob("*.py"))

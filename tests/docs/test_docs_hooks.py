@@ -9,7 +9,8 @@ import pytest
 import tiny
 
 from seqvae_core import hookspecs
-from seqvae_core.plugins import KINDS, Plugins
+from seqvae_core.components import KINDS
+from seqvae_core.plugins import Plugins
 
 PAGE = pages.DOCS / "plugins" / "hooks.md"
 SPECS = {
