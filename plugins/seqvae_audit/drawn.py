@@ -51,7 +51,7 @@ def figures(found: Findings, x: Tensor, template: Tensor) -> dict[str, bytes]:
 def _beside(found: Findings) -> bytes:
     """Draw I_M of each factor beside what its exchange changes, by status."""
     rows = [row for row in found.factors() if row["effect"] is not None]
-    picture = figure(5.6, 3.9)
+    picture = figure(3.65, 3.4)
     axes = picture.subplots()
     tidy(axes)
     for status, colour in _COLOURS.items():
@@ -77,7 +77,7 @@ def _enough(used: Used, found: Findings) -> bytes:
     kept = np.array(list(used.curve))
     explained = np.array([used.explained(mean.value) for mean in used.curve.values()])
     error = np.array([mean.stderr for mean in used.curve.values()]) / used.variance
-    picture = figure(5.6, 3.4)
+    picture = figure(3.65, 3.4)
     axes = picture.subplots()
     tidy(axes)
     axes.fill_between(

@@ -49,7 +49,9 @@ def encode(
     kept = None
     if form.kind == "map":
         kept = torch.from_numpy(choose(int(np.prod(form.latent[1:])), places, seed))
-    means, logvars, total, count = [], [], torch.zeros(()).double(), 0
+    means: list[Tensor] = []
+    logvars: list[Tensor] = []
+    total, count = torch.zeros(()).double(), 0
     for batch in batches:
         if tuple(batch.x.shape[2:]) != form.frame or one_length(batch.lengths) != (
             form.frames or 1
@@ -112,7 +114,7 @@ def read_factors(
     """
     mean, logvar = encoded.mean.double(), encoded.logvar.double()
     count = len(mean)
-    what = f"q(z_h|x) of {count} sequences"
+    what = f"q(z_h|x) of {count} inputs"
     if form.kind == "vector":
         found = sandwich(mean, logvar, noise, margin=margin, pairs=count <= pairs)
     elif form.kind == "frames":

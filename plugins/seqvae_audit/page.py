@@ -69,15 +69,16 @@ def _tiles(found: Findings, content: Mapping[str, Any]) -> list[tuple[str, str, 
 def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     model, data = content["model"], content["data"]
     shape = " × ".join(map(str, model["shape"]))
-    kinds = {"vector": "one vector a sequence", "frames": "one vector a frame", "map": "a map"}
+    kinds = {"vector": "one vector an input", "frames": "one vector a frame", "map": "a map"}
     frame = " × ".join(map(str, data["frame"]))
     frames = f", {data['frames']} frames" if data["frames"] else ""
     part = "all parts" if data["part"] == "all" else f"{data['part']} part"
     read = f"{data['sequences']:,} of {data['available']:,}"
+    noun = "sequences" if data["frames"] else "inputs"
     return [
         ("Model", f"{model['name']}, {model['parameters']:,} parameters"),
         ("Latent", f"{shape}, {kinds[model['latent']]}"),
-        ("Data", f"{data['source']}, {part}: {read} sequences, {data['decoded']} of them decoded"),
+        ("Data", f"{data['source']}, {part}: {read} {noun}, {data['decoded']} of them decoded"),
         ("x", f"{frame}{frames}"),
         ("Runs in", f"{model['arrays']}, {model['type']} on {model['device']}"),
         ("Seed", str(data["seed"])),
@@ -89,15 +90,20 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     rounded = {key: _shown(value) for key, value in row.items()}
     return {
         "factor": row["factor"],
-        "verdict": row["status"] + ("" if row["settled"] else " (not settled)"),
+        "verdict": ", ".join(
+            [
+                row["status"],
+                *([] if row["settled"] else ["not settled"]),
+                *(["saturated"] if row["saturated"] else []),
+            ]
+        ),
         "I_M, nats": rounded["mi"],
-        "standard error": rounded["mi_stderr"],
+        "error": rounded["mi_stderr"],
         "upper bound": rounded["upper"],
-        "saturated": "yes" if row["saturated"] else "no",
         "KL": rounded["kl"],
-        "KL of the aggregate": rounded["aggregate_kl"],
-        "effect, %": None if row["effect"] is None else 100.0 * row["effect"],
-        "cost, squared error": None if row["cost"] is None else float(f"{row['cost']:.3g}"),
+        "effect, %": _percent(row["effect"]),
+        "error of it, %": _percent(row["effect_stderr"]),
+        "cost, %": _percent(row["cost"]),
         "above the next": {True: "yes", False: "no", None: ""}[row["apart_from_next"]],
     }
 
@@ -110,7 +116,7 @@ def _left_out(found: Findings, content: Mapping[str, Any]) -> TaskResult:
             "kept": str(point["kept"]),
             "squared error": _shown(point["mse"]),
             "standard error": _shown(point["mse_stderr"]),
-            "explained, %": None if point["explained"] is None else 100.0 * point["explained"],
+            "explained, %": _percent(point["explained"]),
         }
         for point in made["top"] if point["kept"] in wanted
     ]  # fmt: skip
@@ -150,6 +156,10 @@ def _aggregate(found: Findings, content: Mapping[str, Any]) -> TaskResult:
         for row in sorted(content["factors"], key=lambda row: -(row["aggregate_kl"] or 0.0))[:12]
     ]
     return TaskResult(tables={"furthest from the prior": rows}, notes=notes)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else float(f"{100.0 * share:.3g}")
 
 
 def _shown(value: Any) -> Any:

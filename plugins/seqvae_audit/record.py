@@ -81,8 +81,8 @@ class Findings:
                 "aggregate_kl_stderr": float(self.readings.marginal.stderr[h]),
                 "effect": _share(used.effect[h].value, scale),
                 "effect_stderr": _share(used.effect[h].stderr, scale),
-                "cost": used.cost[h].value,
-                "cost_stderr": used.cost[h].stderr,
+                "cost": _share(used.cost[h].value, scale),
+                "cost_stderr": _share(used.cost[h].stderr, scale),
             })  # fmt: skip
         return rows
 
@@ -131,9 +131,9 @@ class Findings:
             "bound in expectation, at most ln M. The upper bound is the lower of leave-one-out, "
             "where it is taken, and of the closed form against the best Gaussian",
             f"effect: the mean squared change of what is decoded when the factor is exchanged "
-            f"among {self.used.inputs} inputs{frames}, as a share of the variance of x; cost: by "
-            f"how much the squared error grows when it is set to its mean{frames}; both at "
-            "posterior means",
+            f"among {self.used.inputs} inputs{frames}; cost: by how much the squared error "
+            f"grows when it is set to its mean{frames}; both at posterior means, as shares of the "
+            "variance of x",
             "standard errors are those of this sample of inputs; the prior is taken to be N(0, 1)",
             "Σ_h I(x; z_h) is I(x; z) plus what the factors share, and no information of z itself",
         ]

@@ -62,7 +62,7 @@ class Form:
         x = x if self.frames else x.squeeze(1)
         parts = [
             tuple(value.float() for value in posterior_of(called(callables.encode, part, self)))
-            for part in x.to(callables.like).split(self.batch_size)
+            for part in torch.split(x.to(callables.like), self.batch_size)
         ]
         mean, logvar = (torch.cat(values) for values in zip(*parts, strict=True))
         return mean, logvar
@@ -71,7 +71,7 @@ class Form:
         """Return the mean of x, (N, T, *frame), float32."""
         parts = [
             mean_of(called(callables.decode, part, self)).float()
-            for part in z.to(callables.like).split(self.batch_size)
+            for part in torch.split(z.to(callables.like), self.batch_size)
         ]
         mean = torch.cat(parts)
         return mean if self.frames else mean[:, None]
@@ -114,7 +114,9 @@ class _Backbone(FlatBackbone):
 class _Encoder(_Holder, Encoder):
     def forward(self, features: Tensor, mask: Tensor, draw: Draw) -> None:
         """Draw the latent, a map as one long vector."""
-        mean, logvar = self.form.encoded(self.callables, features.unflatten(2, self.form.frame))
+        mean, logvar = self.form.encoded(
+            self.callables, torch.unflatten(features, 2, self.form.frame)
+        )
         if self.form.kind == "map":
             mean, logvar = mean.flatten(1), logvar.flatten(1)
         draw(self.form.name, Gaussian(mean.to(features), logvar.to(features)))
@@ -132,7 +134,7 @@ class _Decoder(_Holder, Decoder):
         """Return the mean of x, (B, T, *frame)."""
         z = latents[self.form.name]
         if self.form.kind == "map":
-            z = z.unflatten(1, self.form.latent)
+            z = torch.unflatten(z, 1, self.form.latent)
         return self.form.decoded(self.callables, z).to(z.device), {}
 
 

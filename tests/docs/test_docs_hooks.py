@@ -70,7 +70,7 @@ def test_every_example_of_a_component_keeps_its_kinds_contract(kind, module):
 
 
 def test_the_examples_train_together(module, tmp_path):
-    """All fifteen examples in one run, the data set and the observers among them."""
+    """All examples in one run, the data set and the observers among them."""
     modules = [part for hook in SPECS for part in ("-p", module(example(hook)))]
     parts = {
         "seed": 1,
