@@ -19,10 +19,10 @@ class VAE(nn.Module):
     def __init__(self):
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 2 * FACTORS)
+            nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2 * FACTORS)
         )
         self.decoder = nn.Sequential(
-            nn.Linear(FACTORS, 128), nn.ReLU(), nn.Linear(128, 64), nn.Sigmoid()
+            nn.Linear(FACTORS, 64), nn.ReLU(), nn.Linear(64, 64), nn.Sigmoid()
         )
 
     def encode(self, x):
@@ -34,11 +34,11 @@ class VAE(nn.Module):
         return self.decoder(z).reshape(-1, 1, 8, 8)
 
 
-def train(x, steps=1500, sigma=0.25):
+def train(x, steps=600, sigma=0.25):
     """Return a VAE that was trained on images, in a few seconds."""
     torch.manual_seed(0)
     model = VAE()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(steps):
         batch = x[torch.randint(len(x), (128,))]
         mean, logvar = model.encode(batch)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,24 @@ class Audit:
         content: plain data, as `audit.json` has it.
         verdict: which factors matter.
         findings: all of it, in tensors.
-        figures: PNG bytes by title.
+        x: inputs that were decoded, (N, T, *frame).
+        template: the mean z.
     """
 
-    content: Mapping[str, Any]
+    content: Mapping[str, Any] = field(repr=False)
     verdict: Verdict
     findings: Findings = field(repr=False)
-    figures: Mapping[str, bytes] = field(repr=False)
+    x: Tensor = field(repr=False)
+    template: Tensor = field(repr=False)
+
+    @cached_property
+    def figures(self) -> dict[str, bytes]:
+        """PNG bytes by title, drawn when asked for; none without matplotlib."""
+        if not available():
+            return {}
+        found = self.findings
+        with seeded(found.material.seed, "figures"), found.callables.evaluating():
+            return figures(found, self.x, self.template)
 
     def html(self) -> str:
         """Return the page; raise `PluginError` if jinja2 is not installed."""
@@ -70,8 +82,8 @@ class Audit:
             PluginError: if jinja2 is not installed.
         """
         page, folder = self.html(), Path(folder)
-        write_atomic(folder / "audit.json", self.json())
         write_atomic(folder / "audit.html", page)
+        write_atomic(folder / "audit.json", self.json())
         return folder / "audit.html"
 
 
@@ -212,8 +224,9 @@ def _examine(
         available=len(data), readings=readings, used=used, verdict=verdict, warnings=warnings,
         tasks=ran,
     )  # fmt: skip
-    drawn = figures(found, x, encoded.template) if available() else {}
-    return Audit(content=record(found), verdict=verdict, findings=found, figures=drawn)
+    return Audit(
+        content=record(found), verdict=verdict, findings=found, x=x, template=encoded.template
+    )
 
 
 def _factors(sandwich: Any, used: Any) -> list[Factor]:

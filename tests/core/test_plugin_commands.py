@@ -115,7 +115,7 @@ def test_a_plugin_that_takes_a_name_of_seqvaes_own_is_left_out_and_that_is_told(
 
 def test_a_function_is_no_command(site):
     site("uncommand")
-    with pytest.raises(PluginError, match="seqvae_commands returned .*, expected a Command"):
+    with pytest.raises(PluginError, match=r"seqvae_commands returned .*, expected a Command"):
         Plugins.load(strict=True)
 
 
