@@ -118,7 +118,8 @@ def test_an_autoencoder_of_diffusers_is_read_by_channel(kl):
 
 def test_an_autoencoder_of_diffusers_without_a_posterior_is_refused(diffusers):
     model = diffusers.AutoencoderTiny(
-        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1),
+        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1),
     )  # fmt: skip
     with pytest.raises(ShapeError, match="AutoencoderTiny gives no Gaussian posterior"):
         audit(model=model, data=images(4, 3, 8, 8))
