@@ -21,10 +21,10 @@ def seqvae_encoders() -> list[type]:
 
 @hookimpl
 def seqvae_priors() -> list[type]:
-    """Return `standard-normal` and `autoregressive-gaussian`."""
+    """Return `standard-normal`, `autoregressive-gaussian` and `uniform-categorical`."""
     from seqvae_basics import config
 
-    return [config.StandardNormal, config.AutoregressiveGaussian]
+    return [config.StandardNormal, config.AutoregressiveGaussian, config.UniformCategorical]
 
 
 @hookimpl

@@ -13,13 +13,14 @@ __all__ = ["seqvae_tasks"]
 @hookimpl
 def seqvae_tasks() -> "list[type[TaskConfig]]":
     """Return the built-in evaluations."""
-    from seqvae_tasks import config as each
-    from seqvae_tasks import config_disentanglement as codes
-    from seqvae_tasks import config_generation as made
+    from seqvae_tasks import config as own
+    from seqvae_tasks.config_codes import Traverse, UnsupervisedClassification
+    from seqvae_tasks.config_disentanglement import DCI, MIG, LocalDisentanglement, Modularity
+    from seqvae_tasks.config_generation import MCAS, InputInformation, Recovery, SwapJudge
     from seqvae_tasks.config_leakage import Leakage
 
     return [
-        codes.DCI, made.InputInformation, each.LatentMap, Leakage, codes.LocalDisentanglement,
-        made.MCAS, codes.MIG, codes.Modularity, each.MutualInformation, each.Probe, each.Rates,
-        each.Reconstruction, made.Recovery, each.Swap, made.SwapJudge, each.Verification,
+        DCI, InputInformation, own.LatentMap, Leakage, LocalDisentanglement, MCAS, MIG, Modularity,
+        own.MutualInformation, own.Probe, own.Rates, own.Reconstruction, Recovery, own.Swap,
+        SwapJudge, Traverse, UnsupervisedClassification, own.Verification,
     ]  # fmt: skip

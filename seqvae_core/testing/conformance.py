@@ -116,7 +116,11 @@ def _fitting(subject: Subject) -> Shapes:
     with subject.must(
         "build for frames of shape (3,) or (2, 6, 5), or be checked with `shapes`", first=True
     ):
-        for shapes in (small_shapes(), small_shapes(frame=(2, 6, 5))):
+        for shapes in (
+            small_shapes(),
+            small_shapes(frame=(2, 6, 5)),
+            small_shapes(categorical=True),
+        ):
             targets = shapes.latents if config.kind == "prior" else ("",)
             for target in targets:
                 try:

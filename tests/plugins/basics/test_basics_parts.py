@@ -70,7 +70,9 @@ def test_settings_out_of_range_are_refused(basics, kind, settings, message):
 
 def test_an_unknown_family_is_refused_with_the_latent_and_the_known_ones():
     shapes = evolve(SHAPES, latents={"z": evolve(Z, family="gumbel")})
-    with pytest.raises(ConfigError, match="unknown family 'gumbel' of latent 'z'; known: gaussian"):
+    with pytest.raises(
+        ConfigError, match="unknown family 'gumbel' of latent 'z'; known: gaussian,"
+    ):
         config.DSAEFactorised().build(shapes)
 
 

@@ -1,0 +1,31 @@
+"""VMI: variational mutual information maximisation of latent codes (Serdega, Kim, 2020)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqvae_core.hookspecs import Preset, hookimpl
+
+if TYPE_CHECKING:
+    from seqvae_core.components import RegularizerConfig, TaskConfig
+
+
+@hookimpl
+def seqvae_regularizers() -> "list[type[RegularizerConfig]]":
+    """Return the bound on the mutual information of codes and decoded observations."""
+    from seqvae_vmi.config import VMI
+
+    return [VMI]
+
+
+@hookimpl
+def seqvae_tasks() -> "list[type[TaskConfig]]":
+    """Return the bound of a fixed model."""
+    from seqvae_vmi.config_bound import VMIBound
+
+    return [VMIBound]
+
+
+@hookimpl
+def seqvae_presets() -> list[Preset]:
+    """Return the experiments in the folder `presets`."""
+    return Preset.folder(Path(__file__).parent / "presets")
