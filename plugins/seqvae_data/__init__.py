@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @hookimpl
 def seqvae_datasets() -> "Iterable[type[DatasetConfig]]":
     """Return the data sets of each format."""
-    from seqvae_data.config import Arrays
+    from seqvae_data.config import Arrays, LinearGaussian
     from seqvae_data.eeg import config as eeg
     from seqvae_data.foreign import config as foreign
     from seqvae_data.images import config as images
@@ -24,7 +24,7 @@ def seqvae_datasets() -> "Iterable[type[DatasetConfig]]":
     from seqvae_data.speech import timit_config as timit
 
     parts = (eeg, factors, foreign, images, series, speech, strings, timit)
-    return [Arrays, *(dataset for part in parts for dataset in part.DATASETS)]
+    return [Arrays, LinearGaussian, *(dataset for part in parts for dataset in part.DATASETS)]
 
 
 @hookimpl
