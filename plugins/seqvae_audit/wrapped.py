@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from seqvae_audit.callables import Callables
 from seqvae_audit.protocol import mean_of, posterior_of
 from seqvae_basics.backbones import FlatBackbone
+from seqvae_basics.config import StandardNormal
 from seqvae_basics.distributions import Gaussian
-from seqvae_basics.priors import StandardNormalPrior
 from seqvae_core.components import Decoder, Draw, Encoder, Likelihood
 from seqvae_core.errors import ShapeError
 from seqvae_core.model import SeqVAE
@@ -173,7 +173,7 @@ def wrap(
     like = callables.like
     backbone = _Backbone(shapes, like)
     shapes = evolve(shapes, features=backbone.features, decoded=form.frame)
-    prior = StandardNormalPrior(evolve(shapes, target=form.name)).to(like.device)
+    prior = StandardNormal().build(evolve(shapes, target=form.name)).to(like.device)
     return SeqVAE(
         backbone,
         _Encoder(callables, form),
