@@ -21,9 +21,9 @@ State = Literal["done", "not applicable", "failed", "not there"]
 # The tasks of an audit, by what they take: "factors" reads each number of z as a factor, of which
 # a map has too many and all alike; "labels" needs some.
 _STANDARD: Mapping[str, frozenset[str]] = {
+    "traverse": frozenset({"factors"}),
     "reconstruction": frozenset(),
     "rates": frozenset(),
-    "traverse": frozenset({"factors"}),
     "influence": frozenset({"factors"}),
     "factor-selection": frozenset({"factors"}),
     "reconstruction-bound": frozenset({"factors"}),
@@ -90,6 +90,7 @@ def _standard(
     plain: dict[str, Any] = {"name": name}
     if name == "traverse":
         plain["codes"] = [f"{form.name}[{','.join(map(str, strongest))}]"]
+        plain["reach"] = 3.0  # of the prior's standard deviations
     try:
         config: TaskConfig = structure_component("task", plain, plugins)
     except ConfigError as error:

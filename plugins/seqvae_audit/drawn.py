@@ -14,7 +14,7 @@ from seqvae_audit.wrapped import Form
 from seqvae_core.pictures import INK, PALETTE, figure, png, tidy
 from seqvae_core.records import Splits
 from seqvae_influence.influence_picture import stems
-from seqvae_tasks.pictures import cells, grid
+from seqvae_tasks.pictures import cells, grid, mosaic
 
 __all__ = ["figures"]
 
@@ -106,7 +106,8 @@ def _reconstructions(found: Findings, x: Tensor, template: Tensor, splits: Split
         some = without(form, mean, template, list(found.verdict.dropped))
         rows[f"the {found.verdict.keep} strongest"] = form.decoded(callables, some)
     shown = [_cells(value, form, splits) for value in rows.values()]
-    return grid(shown, list(rows), [f"input {i + 1}" for i in range(len(x))])
+    columns = [str(i + 1) for i in range(len(x))]
+    return _drawn(form, shown, list(rows), columns)
 
 
 def _channels(found: Findings, callables: Callables, x: Tensor, splits: Splits) -> bytes:
@@ -122,7 +123,13 @@ def _channels(found: Findings, callables: Callables, x: Tensor, splits: Splits) 
         ]
         for h, scale in ((h, float(found.readings.variance[h]) ** 0.5) for h in strongest)
     }  # fmt: skip
-    return grid(list(lines.values()), list(lines), [f"{step:+.0f} σ" for step in steps])
+    columns = [f"{step:+.0f} σ" if step else "0" for step in steps]
+    return _drawn(form, list(lines.values()), list(lines), columns)
+
+
+def _drawn(form: Form, shown: list[list[Any]], rows: list[str], columns: list[str]) -> bytes:
+    draw = mosaic if len(form.frame) > 1 else grid
+    return draw(shown, rows, columns)
 
 
 def _cells(value: Tensor, form: Form, splits: Splits) -> list[Any]:

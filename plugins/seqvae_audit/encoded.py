@@ -132,7 +132,8 @@ def read_factors(
         found = averaged(parts)
         what = (
             f"q(z_cp|x) of {count} inputs at each of {mean.shape[1]} places p of "
-            f"{int(np.prod(form.latent[1:]))}, averaged over places; errors are of inputs"
+            f"{int(np.prod(form.latent[1:]))}, averaged over places, so that all places together "
+            "have that many times as much at most; errors are of inputs"
         )
     apart = found.kl.shares - found.mixture.shares
     marginal = evolve(found.kl, shares=apart, note="KL(q(z_h)‖N(0, 1)), an upper bound")

@@ -90,18 +90,25 @@ class Findings:
         """Return the verdict in words."""
         found, rules = self.verdict, self.options.rules
         count, noun = self.form.factors, self.noun
-        matters, ignored, dead = (found.of(each) for each in ("matters", "ignored", "dead"))
+        matters, ignored, weak, dead = (
+            found.of(each) for each in ("matters", "ignored", "weak", "dead")
+        )
         said = [
             f"{len(matters)} of {count} {noun}s matter: they hold more than {rules.threshold:g} "
             "nats of x each, and the decoder changes with them"
             + (f"; with errors and bounds, {found.least} to {found.most}"
                if found.least < found.most else ""),
-            f"{len(dead)} are dead: even the upper bound is at most {rules.dead:g} nats",
+            f"{len(dead)} of {count} are dead: even the upper bound is at most {rules.dead:g} "
+            "nats, and the decoder does not change with them",
         ]  # fmt: skip
+        if weak:
+            said.append(
+                f"{len(weak)} of {count} are weak: up to {rules.threshold:g} nats, and not dead"
+            )
         if ignored:
             said.append(
-                f"{len(ignored)} are encoded and ignored: {_listed(ignored)} hold more than "
-                f"{rules.threshold:g} nats, and the decoder does not change with them"
+                f"{len(ignored)} of {count} are encoded and ignored: {_listed(ignored)} hold "
+                f"more than {rules.threshold:g} nats, and the decoder does not change with them"
             )
         if found.keep is None or found.loss is None:
             said.append("what can be left out is not known: x is constant")
@@ -150,10 +157,13 @@ class Findings:
             found.append({"what": "leave-one-out", "why": why})
         if self.verdict.keep is None:
             found.append({"what": "what can be left out", "why": "x is constant"})
-        found += [
-            {"what": f"task {each.name}", "why": f"{each.state}: {each.why}"}
-            for each in self.tasks if each.state != "done"
-        ]  # fmt: skip
+        reasons: dict[str, list[str]] = {}
+        for each in self.tasks:
+            if each.state != "done":
+                reasons.setdefault(f"{each.state}: {each.why}", []).append(each.name)
+        for why, names in reasons.items():
+            noun = "task" if len(names) == 1 else "tasks"
+            found.append({"what": f"{noun} {', '.join(names)}", "why": why})
         return found
 
 

@@ -18,7 +18,7 @@ class Rules:
 
     Attributes:
         threshold: nats of I(x; z_h) above which a factor counts as informative.
-        dead: nats below which the upper bound of I(x; z_h) makes a factor dead.
+        dead: nats up to which the upper bound of I(x; z_h) makes an unused factor dead.
         effect: share of the variance of x below which a factor's exchange counts as no change.
         tolerance: share of the variance of x that leaving factors out may cost.
     """
@@ -89,9 +89,9 @@ def judge(
 ) -> Verdict:
     """Judge factors by what the encoder puts in and what the decoder makes of it.
 
-    A factor is *dead* if even its upper bound is at most `dead`; *ignored* if its information is
-    above the threshold and the decoder does not change with it; it *matters* if the decoder does;
-    all else is *weak*.
+    A factor *matters* if its information is above the threshold and the decoder changes with it; it
+    is *ignored* if the decoder does not. It is *dead* if even its upper bound is at most `dead` and
+    the decoder does not change with it. All else is *weak*.
 
     Args:
         factors: in any order; the result is sorted by `mi`, largest first, ties by index.
@@ -123,12 +123,13 @@ def judge(
 
 
 def _status(factor: Factor, rules: Rules) -> Status:
-    if factor.upper <= rules.dead:
+    if factor.mi > rules.threshold:
+        return "matters" if _used(factor, rules) else "ignored"
+    if factor.upper <= rules.dead and (factor.effect is None or not _used(factor, rules)):
         return "dead"
-    if factor.mi <= rules.threshold:
-        return "weak"
-    return "matters" if _used(factor, rules) else "ignored"
+    return "weak"
 
 
 def _used(factor: Factor, rules: Rules) -> bool:
+    """Tell whether the decoder changes with a factor, which is granted where it is not known."""
     return factor.effect is None or factor.effect > rules.effect

@@ -34,10 +34,15 @@ def test_each_factor_gets_one_of_four_statuses_sorted_by_information():
     assert found.dropped == ()
 
 
-def test_a_factor_is_dead_by_its_upper_bound_alone():
+def test_a_factor_is_dead_by_its_upper_bound():
     """A low lower bound may be saturation or a small sample: it kills nothing."""
-    assert judge([factor(0, 0.0, upper=0.2)], RULES).status[0] == "weak"
-    assert judge([factor(0, 0.0, upper=0.05)], RULES).status[0] == "dead"
+    assert judge([factor(0, 0.0, upper=0.2, effect=0.0)], RULES).status[0] == "weak"
+    assert judge([factor(0, 0.0, upper=0.05, effect=0.0)], RULES).status[0] == "dead"
+    assert judge([factor(0, 0.0, upper=0.05, effect=None)], RULES).status[0] == "dead"
+
+
+def test_what_the_decoder_changes_with_is_not_dead():
+    assert judge([factor(0, 0.01, effect=0.002)], RULES).status[0] == "weak"
 
 
 def test_where_the_decoder_is_not_known_information_alone_decides():
