@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqvae_core.hookspecs import Preset, hookimpl
+from seqvae_core.study import Study
 
 if TYPE_CHECKING:
     from seqvae_core.components import RegularizerConfig, TaskConfig
@@ -29,3 +30,11 @@ def seqvae_tasks() -> "list[type[TaskConfig]]":
 def seqvae_presets() -> list[Preset]:
     """Return the experiments in the folder `presets`."""
     return Preset.folder(Path(__file__).parent / "presets")
+
+
+@hookimpl
+def seqvae_studies() -> list[Study]:
+    """Return the comparison with the plain VAE, on digits and on speech."""
+    from seqvae_vmi.study import STUDY
+
+    return [STUDY]
