@@ -51,6 +51,7 @@ def reconstruction_floor(numbers: int, entropy: float, information: float) -> fl
     return numbers / (2.0 * math.pi * math.e) * math.exp(2.0 / numbers * (entropy - information))
 
 
+@torch.no_grad()
 def reconstruction_bound(
     config: ReconstructionBound, model: SeqVAE, splits: Splits, noise: Noise
 ) -> TaskResult:

@@ -112,7 +112,7 @@ def part_of(latent: Latent) -> Posteriors | None:
 
 def _rows(value: Tensor, latent: Latent) -> Tensor:  # (M, H)
     rows = value[latent.mask] if latent.scope == "local" else value
-    return rows.flatten(1).cpu().double()
+    return rows.detach().flatten(1).cpu().double()
 
 
 def _join(parts: list[Posteriors]) -> Posteriors:

@@ -58,11 +58,13 @@ def _tasks(
 SETTINGS = (
     Setting(
         name="mnist", title="MNIST", source="mnist-influence-short", factors="z", label="digit",
-        root="mnist",
+        root="mnist", overrides=("data.limit_test=4000",),
         tasks=_tasks(
             "z", "digit",
             {"name": "fano-bound", "labels": ["digit"], "keep": [13, 7, 4, 2], "posteriors": 1500},
             {"name": "reconstruction-bound", "keep": [13, 7, 4, 2], "posteriors": 500},
+            influence={"posteriors": 2000, "norms": 32, "decoded_pairs": 2000},
+            draws=3, retrained_draws=1,
         ),
     ),
     Setting(
