@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqvae_audit.asking import asked, run
 from seqvae_audit.callables import Callables, callables_of
-from seqvae_audit.decoded import use_of
+from seqvae_audit.decoded import top, use_of
 from seqvae_audit.drawn import figures
 from seqvae_audit.encoded import encode as encode_all
 from seqvae_audit.encoded import read_factors
@@ -21,7 +21,7 @@ from seqvae_audit.options import Options
 from seqvae_audit.page import render
 from seqvae_audit.record import Findings, record
 from seqvae_audit.trial import attempt, one_length
-from seqvae_audit.verdict import Factor, Verdict, judge
+from seqvae_audit.verdict import Factor, Verdict, judge, keeping
 from seqvae_audit.wrapped import wrap
 from seqvae_core.errors import ConfigError, DataError
 from seqvae_core.files import write_atomic
@@ -207,12 +207,14 @@ def _examine(
     some = rows[choose(len(rows), options.decoded, _seed(noise, "decoded"))]
     watch(f"decoding {len(some)} of them without and with each factor exchanged")
     x = torch.cat([batch.x for batch in _batches(data, some, options.batch_size)])
-    order = readings.sandwich.order
-    used = use_of(callables, form, x, encoded.template, order, noise.of("exchange"))
-    verdict = judge(_factors(readings.sandwich, used), options.rules, _curve(used))
+    used = use_of(callables, form, x, encoded.template, noise.of("exchange"))
+    factors = _factors(readings.sandwich, used)
+    kept = top(callables, form, x, encoded.template, keeping(factors, options.rules))
+    used = evolve(used, curve=kept)
+    verdict = judge(factors, options.rules, _curve(used))
     shapes = data_shapes(material.splits)
     model = wrap(callables, form, shapes.labels, used.mse.value)
-    strongest = order[: options.strongest].tolist()
+    strongest = readings.sandwich.order[: options.strongest].tolist()
     ran = []
     for task in asked(
         plugins, form, strongest, labelled=bool(shapes.labels), tasks=material.tasks

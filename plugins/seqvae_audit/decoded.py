@@ -1,10 +1,10 @@
 """What the decoder makes of each factor: what changes when it is exchanged, set, or left out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import Factory, frozen
 from torch import Tensor
 
 from seqvae_audit.callables import Callables
@@ -12,7 +12,7 @@ from seqvae_audit.protocol import check_finite
 from seqvae_audit.wrapped import Form
 from seqvae_core.noise import Noise
 
-__all__ = ["Mean", "Used", "shifted", "use_of", "without"]
+__all__ = ["Mean", "Used", "shifted", "top", "use_of", "without"]
 
 _EACH, _STEPS = 32, 24  # sizes of a top k that are all tried, and how many beyond
 
@@ -42,8 +42,7 @@ class Used:
         effect: by factor, the mean squared change of what is decoded when the factor is exchanged
             among inputs.
         cost: by factor, by how much the squared error grows when the factor is set to its mean.
-        curve: by k, the squared error from the first k factors of an order, the others at their
-            mean.
+        curve: by k, the squared error from the first k factors of an order, as `top` has it.
     """
 
     inputs: int
@@ -51,7 +50,7 @@ class Used:
     mse: Mean
     effect: list[Mean]
     cost: list[Mean]
-    curve: dict[int, Mean]
+    curve: Mapping[int, Mean] = Factory(dict)
 
     def explained(self, mse: float) -> float:
         """Return 1 - mse / variance, R²; NaN for constant x."""
@@ -63,7 +62,6 @@ def use_of(
     form: Form,
     x: Tensor,  # (N, T, *frame)
     template: Tensor,  # the mean z
-    order: Tensor,  # (H,)
     noise: Noise,
 ) -> Used:
     """Measure what the decoder uses, at posterior means.
@@ -73,7 +71,6 @@ def use_of(
         form: of x and z.
         x: inputs, two or more.
         template: the mean z, whose factors stand in for those that are left out.
-        order: of the factors, the strongest first.
         noise: what the exchange among inputs is drawn from.
 
     Raises:
@@ -96,20 +93,36 @@ def use_of(
         effect.append(changed(other, lambda found: _squares(found - base)))
         absent = without(form, mean, template, [h])
         cost.append(changed(absent, lambda found: _squares(x - found) - error))
-    curve = {
-        k: changed(
-            without(form, mean, template, order[k:].tolist()), lambda found: _squares(x - found)
-        )
-        for k in _sizes(form.factors)
-    }
     return Used(
         inputs=len(x),
         variance=float(_squares(x - x.mean(0)).mean()),
         mse=Mean.of(error),
         effect=effect,
         cost=cost,
-        curve=curve,
     )
+
+
+def top(
+    callables: Callables,
+    form: Form,
+    x: Tensor,  # (N, T, *frame)
+    template: Tensor,  # the mean z
+    order: Sequence[int],  # (H,)
+) -> dict[int, Mean]:
+    """Return by k the squared error from the first k factors, the others at their mean.
+
+    Every k up to 32 is tried, and some beyond; from 0 to all.
+    """
+    mean = form.encoded(callables, x)[0]
+    return {
+        k: Mean.of(
+            _squares(
+                x.to(mean)
+                - _decoded(callables, form, without(form, mean, template, list(order[k:])))
+            )
+        )
+        for k in _sizes(form.factors)
+    }
 
 
 def without(form: Form, mean: Tensor, template: Tensor, dropped: list[int]) -> Tensor:

@@ -42,7 +42,8 @@ def figures(found: Findings, x: Tensor, template: Tensor) -> dict[str, bytes]:
         titles["reconstruction from the strongest"] = _enough(found.used, found)
     splits = found.material.splits
     x = x[:_SHOWN]
-    titles["reconstructions"] = _reconstructions(found, x, template, splits)
+    across = ", along the elements of x" if _single(form) else ""
+    titles[f"reconstructions{across}"] = _reconstructions(found, x, template, splits)
     if form.kind == "map":
         titles["channels moved at all places"] = _channels(found, callables, x, splits)
     return titles
@@ -68,7 +69,10 @@ def _beside(found: Findings) -> bytes:
     axes.set_xlim(left=min(0.0, *axes.get_xlim()))
     axes.set_xlabel("$I_M$, nats", fontsize=9, color=INK)
     axes.set_ylabel("change of x when exchanged,\nshare of its variance", fontsize=9, color=INK)
-    axes.legend(fontsize=8, frameon=False, labelcolor=INK, loc="lower right")
+    axes.legend(
+        fontsize=8, frameon=False, labelcolor=INK, loc="lower center", bbox_to_anchor=(0.5, 1.0),
+        ncols=2,
+    )  # fmt: skip
     return png(picture)
 
 
@@ -136,5 +140,8 @@ def _cells(value: Tensor, form: Form, splits: Splits) -> list[Any]:
     """Return sequences to be drawn; a single vector runs along its elements."""
     mask = torch.ones(value.shape[:2], dtype=torch.bool)
     found = cells(value, mask, splits)
-    single = not form.frames and len(form.frame) == 1
-    return [each.T if single else each for each in found]
+    return [each.T if _single(form) else each for each in found]
+
+
+def _single(form: Form) -> bool:
+    return not form.frames and len(form.frame) == 1

@@ -121,9 +121,9 @@ def _left_out(found: Findings, content: Mapping[str, Any]) -> TaskResult:
         for point in made["top"] if point["kept"] in wanted
     ]  # fmt: skip
     notes = [
-        f"reconstructions of {found.used.inputs} inputs from the strongest {found.noun}s by I_M; "
-        "the others are set to their mean. The decoder was not trained for that: another decoder "
-        "might make more of them",
+        f"reconstructions of {found.used.inputs} inputs from the strongest {found.noun}s by I_M, "
+        "those that the decoder does not change with behind all others; what is left out is set "
+        "to its mean. The decoder was not trained for that: another one might make more of them",
     ]
     return TaskResult(tables={"the strongest kept": rows}, notes=notes)
 

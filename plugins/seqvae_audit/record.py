@@ -160,7 +160,8 @@ class Findings:
         reasons: dict[str, list[str]] = {}
         for each in self.tasks:
             if each.state != "done":
-                reasons.setdefault(f"{each.state}: {each.why}", []).append(each.name)
+                state = "" if each.state == "not applicable" else f"{each.state}: "
+                reasons.setdefault(f"{state}{each.why}", []).append(each.name)
         for why, names in reasons.items():
             noun = "task" if len(names) == 1 else "tasks"
             found.append({"what": f"{noun} {', '.join(names)}", "why": why})

@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import field, frozen, validators
 
-__all__ = ["Factor", "Rules", "Status", "Verdict", "judge"]
+__all__ = ["Factor", "Rules", "Status", "Verdict", "judge", "keeping"]
 
 Status = Literal["matters", "weak", "ignored", "dead"]
 _share = [validators.ge(0.0), validators.lt(1.0)]
@@ -63,10 +63,10 @@ class Verdict:
             errors below `mi` to two above `upper`.
         least: how many factors are above the threshold and used with all of their interval.
         most: how many are with any of it.
-        keep: the smallest k whose reconstruction costs no more than is tolerated, the strongest
-            first; None where there is no curve.
+        keep: the smallest k whose reconstruction costs no more than is tolerated, in the order of
+            `keeping`; None where there is no curve.
         loss: what that costs, as a share of the variance of x.
-        dropped: the factors that it leaves out, weakest last.
+        dropped: the factors that it leaves out, in that order.
     """
 
     status: Mapping[int, Status]
@@ -96,8 +96,8 @@ def judge(
     Args:
         factors: in any order; the result is sorted by `mi`, largest first, ties by index.
         rules: where the lines are drawn.
-        curve: by k, the share of the variance of x that a reconstruction from the k factors of
-            largest `mi` leaves unexplained; all of them among the k.
+        curve: by k, the share of the variance of x that a reconstruction from the first k factors
+            of `keeping` leaves unexplained; all of them among the k.
     """
     ranked = sorted(factors, key=lambda each: (-each.mi, each.index))
     keep = loss = None
@@ -118,8 +118,17 @@ def judge(
         most=sum(u and above > rules.threshold for u, above in zip(used, high, strict=True)),
         keep=keep,
         loss=loss,
-        dropped=() if keep is None else tuple(each.index for each in ranked[keep:]),
+        dropped=() if keep is None else keeping(factors, rules)[keep:],
     )
+
+
+def keeping(factors: Sequence[Factor], rules: Rules) -> tuple[int, ...]:
+    """Return the factors in the order in which they are kept: the strongest first, by `mi`.
+
+    Those that the decoder does not change with come behind the others.
+    """
+    ranked = sorted(factors, key=lambda each: (not _used(each, rules), -each.mi, each.index))
+    return tuple(each.index for each in ranked)
 
 
 def _status(factor: Factor, rules: Rules) -> Status:

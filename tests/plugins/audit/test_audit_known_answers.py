@@ -57,14 +57,15 @@ def test_setting_a_factor_to_its_mean_costs_what_it_explained(found):
         assert row["cost"] == pytest.approx(expected, abs=2e-3)
 
 
-def test_what_is_enough_follows_from_the_costs_in_the_order_of_information(found):
-    """Two of the order 0, 3, 1, 2 are used: three are to be kept, and the dead one is not."""
+def test_what_is_enough_are_the_factors_that_the_decoder_uses(found):
+    """They are 0 and 1; the third in information is ignored, the last is dead."""
     verdict, made = found.content["verdict"], found.content["reconstruction"]
-    assert (verdict["keep"], verdict["dropped"]) == (3, [2])
+    assert (verdict["keep"], verdict["dropped"]) == (2, [3, 2])
     assert verdict["loss"] == pytest.approx(0.0, abs=1e-9)
     explained = {point["kept"]: point["explained"] for point in made["top"]}
     assert explained[0] == pytest.approx(0.0, abs=1e-3)
-    assert explained[1] == explained[2] == pytest.approx((1.0 - 0.05**2) / 4.0, abs=2e-3)
+    assert explained[1] == pytest.approx((1.0 - 0.05**2) / 4.0, abs=2e-3)
+    assert explained[2] == pytest.approx((2.0 - 0.05**2 - 0.3**2) / 4.0, abs=2e-3)
     assert explained[4] == pytest.approx(made["explained"])
 
 
@@ -287,7 +288,7 @@ def test_the_record_is_plain_json_without_nan(found):
 def test_the_lines_are_where_the_options_draw_them():
     options = Options(rules=Rules(threshold=1.2, dead=0.7, tolerance=0.3))
     found = audit(encode=encode, decode=decode, data=X, tasks=[], options=options)
-    assert found.verdict.status == {0: "matters", 3: "weak", 1: "dead", 2: "dead"}
+    assert found.verdict.status == {0: "matters", 3: "weak", 1: "weak", 2: "dead"}
     assert found.content["options"]["rules"]["threshold"] == 1.2
     assert found.content["verdict"]["keep"] == 1
 

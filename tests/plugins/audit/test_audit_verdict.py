@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqvae_audit.verdict import Factor, Rules, judge
+from seqvae_audit.verdict import Factor, Rules, judge, keeping
 
 RULES = Rules(threshold=0.5, dead=0.05, effect=1e-3, tolerance=0.01)
 
@@ -69,7 +69,11 @@ def test_what_is_kept_is_the_smallest_top_k_within_the_tolerance():
     found = judge(FOUR, RULES, curve)
     assert found.keep == 2
     assert found.loss == pytest.approx(0.008)
-    assert found.dropped == (3, 0)
+    assert found.dropped == (2, 0)
+
+
+def test_what_the_decoder_ignores_is_left_out_first_however_much_it_holds():
+    assert keeping(FOUR, RULES) == (1, 3, 2, 0)
 
 
 def test_leaving_out_what_makes_reconstructions_worse_costs_nothing():
