@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -124,8 +124,9 @@ def _used(function: Any) -> list[nn.Module]:
         return [owner]
     named = list(getattr(owner, "__dict__", {}).values())
     if inspect.isfunction(function):
-        found = inspect.getclosurevars(function)
-        named += [*found.nonlocals.values(), *found.globals.values()]
+        with suppress(ValueError):  # a name that is not bound yet
+            found = inspect.getclosurevars(function)
+            named += [*found.nonlocals.values(), *found.globals.values()]
     return [value for value in named if isinstance(value, nn.Module)]
 
 

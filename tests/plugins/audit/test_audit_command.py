@@ -1,6 +1,7 @@
 """The command `seqvae audit`, and the data that it is given."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from seqvae_core.records import Splits
 
 LINEAR = Path(__file__).with_name("linear.py")
 DIGITS = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "digits_vae.py"
+REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "audit.md"
 
 
 @pytest.fixture
@@ -116,6 +118,25 @@ def test_the_example_of_the_documentation_finds_what_it_says(workplace):
     assert 5 <= len(record["verdict"]["matters"]) <= 11
     assert record["reconstruction"]["explained"] > 0.7
     assert "warning" not in done.stderr
+
+
+def keys_of(text):
+    """Return the keys in the first column of a page's table."""
+    rows = re.findall(r"^\| (`.+?`) \| .*[^-] \|$", text, flags=re.MULTILINE)
+    return {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+
+
+def test_the_record_has_the_keys_that_the_reference_names_and_no_others(workplace):
+    top, verdict, factors = re.split(r"^## .+$", REFERENCE.read_text(), flags=re.MULTILINE)
+    record = json.loads(call("--json", "--task", "rates").stdout)
+    assert record.keys() == keys_of(top)
+    assert record["verdict"].keys() == keys_of(verdict)
+    for row in record["factors"]:
+        assert row.keys() == keys_of(factors)
+    for part in ("model", "data", "reconstruction", "aggregate", "saturation"):
+        assert all(f"`{key}`" in top for key in record[part]), part
+    assert all(f"`{key}`" in top for key in record["tasks"]["rates"])
+    assert all(f"`{key}`" in top for key in record["reconstruction"]["top"][0].keys() - {"mse"})
 
 
 # Errors -----------------------------------------------------------------------------------------
@@ -218,6 +239,12 @@ def test_an_experiment_lends_its_data_and_nothing_else(plugins, tmp_path):
     (tmp_path / "empty.toml").write_text("seed = 2\n")
     with pytest.raises(ConfigError, match=r"has no section \[data\]"):
         gather(tmp_path / "empty.toml", plugins)
+
+
+def test_a_preset_lends_its_data(plugins):
+    found = gather("three-dots", plugins, overrides=["data.count=30", "data.test=8", "seed=4"])
+    assert (found.source, found.part, found.seed) == ("three-dots", "test", 4)
+    assert tuple(_x(found.rows[0]).shape) == (1, 1, 64, 64)
 
 
 def test_a_file_that_is_no_array_is_said(plugins, tmp_path):
