@@ -3,13 +3,12 @@
 import re
 import types
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 
 from seqvae_core import Plugins
-from seqvae_core.components import Component
-from seqvae_core.plugins import KINDS
+from seqvae_core.components import KINDS, Component
 from seqvae_core.settings import OptimizerConfig, Schedule
 
 PAGE = Path(__file__).parent / "reference" / "components.md"
@@ -71,7 +70,7 @@ def _nested(found: type) -> dict[str, type]:
 def _type(target: Any) -> str:
     if get_origin(target) is Literal:
         return " or ".join(f"`{choice}`" for choice in get_args(target))
-    if get_origin(target) is types.UnionType:
+    if get_origin(target) in (types.UnionType, Union):
         return _type(next(arm for arm in get_args(target) if arm is not type(None)))
     if get_origin(target) is tuple:
         return f"list of {_type(get_args(target)[0])}"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from seqvae_core.model import SeqVAE
 
 __all__ = [
+    "KINDS",
     "Backbone",
     "BackboneConfig",
     "Component",
@@ -40,6 +41,7 @@ __all__ = [
     "PriorConfig",
     "Regularizer",
     "RegularizerConfig",
+    "Stepped",
     "Task",
     "TaskConfig",
     "TaskResult",
@@ -56,6 +58,18 @@ class Component(ABC):  # noqa: B024 (each kind declares its own build)
     name: ClassVar[str] = ""
     couples_batch: ClassVar[bool] = False
     min_batch: ClassVar[int] = 1
+
+
+class Stepped(nn.Module):
+    """A piece of a part of the model that depends on the step, such as a temperature.
+
+    What it keeps of the step belongs into a buffer, so that a checkpoint has it: a model that is
+    loaded is then that of the checkpoint's step, and a run that resumes goes on exactly.
+    """
+
+    @abstractmethod
+    def at_step(self, step: int) -> None:
+        """Take note that `step` steps are done: 0 before the first; called after each."""
 
 
 class Backbone(nn.Module):
@@ -410,3 +424,19 @@ class DatasetConfig(Component):
         Raises:
             DataError: one line, with the file, what was expected and what was got.
         """
+
+
+KINDS: Mapping[str, type[Component]] = {
+    base.kind: base
+    for base in (
+        BackboneConfig,
+        EncoderConfig,
+        PriorConfig,
+        DecoderConfig,
+        LikelihoodConfig,
+        RegularizerConfig,
+        MIEstimatorConfig,
+        TaskConfig,
+        DatasetConfig,
+    )
+}

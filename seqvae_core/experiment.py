@@ -20,8 +20,8 @@ from seqvae_core.components import (
 )
 from seqvae_core.errors import ConfigError
 from seqvae_core.plugins import Plugins
-from seqvae_core.records import Scope
-from seqvae_core.settings import CONSTANT, OptimizerConfig, Schedule
+from seqvae_core.records import Scope, Variable
+from seqvae_core.settings import CONSTANT, CategoricalConfig, OptimizerConfig, Schedule
 
 __all__ = ["Experiment", "KLConfig", "LatentConfig", "ModelConfig", "PluginsConfig", "TrainConfig"]
 
@@ -49,13 +49,40 @@ class KLConfig:
 
 @frozen(kw_only=True)
 class LatentConfig:
-    """A named latent: global (B, dim), one a sequence, or local (B, T, dim), one a frame."""
+    """A named latent: global (B, dim), one a sequence, or local (B, T, dim), one a frame.
+
+    Attributes:
+        scope: see above.
+        dim: how many numbers; of a categorical latent one for each value of each of its groups.
+        family: "gaussian" or "gumbel-categorical".
+        categorical: of the family "gumbel-categorical" alone.
+        prior: of the latent.
+        kl: how its KL enters the loss.
+    """
 
     scope: Scope
     dim: int = field(validator=_positive)
     family: str = "gaussian"
+    categorical: CategoricalConfig | None = None
     prior: PriorConfig
     kl: KLConfig = KLConfig()
+
+    def __attrs_post_init__(self) -> None:
+        if self.family != "gumbel-categorical":
+            if self.categorical is not None:
+                raise ValueError(f"'categorical' must be left out for family '{self.family}'")
+            return
+        groups = self.categorical.groups if self.categorical else 1
+        if self.dim % groups or self.dim < 2 * groups:
+            raise ValueError(
+                f"'dim' must be a multiple of 'groups', with 2 values each at least: "
+                f"{self.dim}, {groups}"
+            )
+
+    def variable(self, name: str) -> Variable:
+        """Return the latent as the parts of a model see it."""
+        given = {} if self.categorical is None else {"categorical": self.categorical}
+        return Variable(name=name, scope=self.scope, shape=(self.dim,), family=self.family, **given)
 
 
 def _plain_names(_: object, attribute: Any, value: Mapping[str, Any]) -> None:

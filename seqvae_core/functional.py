@@ -6,12 +6,16 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "categorical_kl",
     "full_precision",
     "gaussian_kl",
     "gaussian_log_prob",
+    "grouped_log_softmax",
+    "gumbel_softmax",
     "log_mean_exp",
     "masked_mean",
     "masked_sum",
+    "one_hot",
     "precomputed_gradient",
     "zero_padding",
 ]
@@ -88,6 +92,74 @@ def gaussian_kl(
     ratio = logvar - prior_logvar
     shift = (mean - prior_mean).square() * torch.exp(-prior_logvar)
     return 0.5 * (torch.expm1(ratio) - ratio + shift)
+
+
+def grouped_log_softmax(
+    logits: Tensor,  # (..., D)
+    groups: int,
+) -> Tensor:  # (..., D)
+    """Return log probabilities, normalised within each of `groups` runs of D / groups numbers."""
+    return torch.log_softmax(_apart(logits, groups), -1).flatten(-2)
+
+
+def _apart(value: Tensor, groups: int) -> Tensor:
+    return value.reshape(*value.shape[:-1], groups, -1)
+
+
+def categorical_kl(
+    logits: Tensor,  # (..., D)
+    prior_logits: Tensor,  # (..., D)
+    groups: int = 1,
+) -> Tensor:  # (..., D)
+    r"""Return the terms of KL(q‖p) of categorical variables, in nats.
+
+    \(\pi_k (\ln \pi_k - \ln p_k)\) of each value: a term may be negative, a group's sum, over its
+    D / groups values, is its KL, ≥ 0 up to rounding. Against the uniform it is
+    \(\ln K - H(\pi)\), at most \(\ln K\).
+
+    Example:
+        >>> import torch
+        >>> sure = torch.tensor([100.0, 0.0])
+        >>> categorical_kl(sure, torch.zeros(2)).sum()
+        tensor(0.6931)
+    """
+    log_q = grouped_log_softmax(logits, groups)
+    return log_q.exp() * (log_q - grouped_log_softmax(prior_logits, groups))
+
+
+def gumbel_softmax(
+    logits: Tensor,  # (..., D)
+    uniform: Tensor,  # (..., D)
+    temperature: Tensor | float,
+    groups: int = 1,
+) -> Tensor:  # (..., D)
+    r"""Return relaxed one-hot samples, \(\operatorname{softmax}((\text{logits} + g)/\tau)\).
+
+    With \(g = -\ln(-\ln u)\); each group sums to 1. The largest number is at a value that is a draw
+    of the categorical law itself, at every temperature.
+
+    Args:
+        logits: unnormalised log probabilities.
+        uniform: u, independent draws of U[0, 1).
+        temperature: τ > 0; one-hot as it goes to 0.
+        groups: runs of D / groups numbers that are normalised apart.
+
+    References:
+        Categorical reparameterization with Gumbel-softmax (Jang, Gu, Poole, 2017), eqs. 1 and 2
+        | arXiv:1611.01144
+    """
+    gumbel = -torch.log(-torch.log(uniform.clamp_min(torch.finfo(uniform.dtype).tiny)))
+    return grouped_log_softmax((logits + gumbel) / temperature, groups).exp()
+
+
+def one_hot(
+    value: Tensor,  # (..., D)
+    groups: int = 1,
+) -> Tensor:  # (..., D)
+    """Return 1 at the largest number of each group and 0 elsewhere, without a graph."""
+    apart = _apart(value.detach(), groups)
+    hard = torch.zeros_like(apart).scatter(-1, apart.argmax(-1, keepdim=True), 1.0)
+    return hard.flatten(-2)
 
 
 def log_mean_exp(value: Tensor, dim: int) -> Tensor:

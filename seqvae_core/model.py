@@ -8,7 +8,7 @@ import torch
 from attrs import evolve
 from torch import Tensor, nn
 
-from seqvae_core.components import Decoder, Encoder, Likelihood, Prior
+from seqvae_core.components import Decoder, Encoder, Likelihood, Prior, Stepped
 from seqvae_core.errors import ShapeError
 from seqvae_core.experiment import ModelConfig
 from seqvae_core.functional import zero_padding
@@ -36,10 +36,7 @@ def build_model(config: ModelConfig, shapes: Shapes, seed: int) -> "SeqVAE":
     Raises:
         ShapeError: if parts do not fit together.
     """
-    latents = {
-        name: Variable(name=name, scope=latent.scope, shape=(latent.dim,), family=latent.family)
-        for name, latent in config.latents.items()
-    }
+    latents = {name: latent.variable(name) for name, latent in config.latents.items()}
     with seeded(seed, "weights"):
         shapes = evolve(shapes, latents=latents)
         backbone = config.backbone.build(shapes)
@@ -59,7 +56,10 @@ def build_model(config: ModelConfig, shapes: Shapes, seed: int) -> "SeqVAE":
             name: Variable(name=name, scope="local", shape=tuple(shape), family="feature")
             for name, shape in decoder.local_features.items()
         }
-        shapes = evolve(shapes, decoded=decoder.decoded, latents=latents | local)
+        shapes = evolve(
+            shapes, decoded=decoder.decoded, latents=latents | local,
+            autoregressive=decoder.autoregressive,
+        )  # fmt: skip
         likelihood = config.likelihood.build(shapes)
     return SeqVAE(backbone, encoder, priors, decoder, likelihood, shapes)
 
@@ -112,6 +112,7 @@ class SeqVAE(nn.Module):
             likelihood=self.likelihood(decoded),
             noise=noise,
             decoder=self._likelihood_of,
+            sampler=self._from_prior,
             parts=(self.decoder, self.likelihood),
         )
 
@@ -169,12 +170,29 @@ class SeqVAE(nn.Module):
         result: Distribution = self.likelihood(self._decode(latents, mask, x)[0])
         return result
 
+    def _from_prior(
+        self, n: int, lengths: Tensor, noise: Noise, given: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Draw n values of every latent that is not given, free-running."""
+        latents = dict(given or {})
+        priors: dict[str, Any] = dict(self.priors.items())
+        for name, prior in priors.items():
+            if name not in latents:
+                latents[name] = prior.sample(n, lengths, noise.of(name))
+        return latents
+
+    def at_step(self, step: int) -> None:
+        """Tell the parts that depend on it how many steps are done."""
+        for module in self.modules():
+            if isinstance(module, Stepped):
+                module.at_step(step)
+
     # For users: no gradient, evaluation mode, the mode put back afterwards --------------------
 
     @torch.no_grad()
     def output(self, x: Any, *, mask: Tensor | None = None, noise: Noise | None = None) -> Output:
         """Return the whole `Output` of sequences; deterministic unless `noise` is given."""
-        with self._evaluating():
+        with self.evaluating():
             batch = as_batch(x, mask).to(self.device)
             out: Output = self(batch, noise or Noise(0), deterministic=noise is None)
             return out
@@ -195,7 +213,7 @@ class SeqVAE(nn.Module):
         Returns:
             By name: (B, D) for a global latent, (B, T, D) and zero in the padding for a local.
         """
-        with self._evaluating():
+        with self.evaluating():
             batch = as_batch(x, mask).to(self.device)
             stream = noise or Noise(0)
             batch, seen = self._seen(batch, stream)
@@ -221,7 +239,7 @@ class SeqVAE(nn.Module):
             noise: what x is drawn from.
             sample: draw x in place of its mean, as an autoregressive decoder does anyway.
         """
-        with self._evaluating():
+        with self.evaluating():
             latents = {name: value.to(self.device) for name, value in latents.items()}
             if mask is None:
                 mask = torch.ones(_extent(latents), dtype=torch.bool)
@@ -278,15 +296,12 @@ class SeqVAE(nn.Module):
         noise = noise or Noise(0)
         lengths = torch.as_tensor(lengths, device=self.device).expand(n)
         mask = torch.arange(int(lengths.max()), device=self.device) < lengths[:, None]
-        with self._evaluating():
+        with self.evaluating():
             latents = {
                 self.shapes.latent(name).name: value.to(self.device)
                 for name, value in (given or {}).items()
             }
-            priors: dict[str, Any] = dict(self.priors.items())
-            for name, prior in priors.items():
-                if name not in latents:
-                    latents[name] = prior.sample(n, lengths, noise.of("prior").of(name))
+            latents = self._from_prior(n, lengths, noise.of("prior"), latents)
             return self._frames(latents, mask, noise, sample)
 
     def swap(self, a: Any, b: Any, *names: str, noise: Noise | None = None) -> Tensor:
@@ -323,7 +338,8 @@ class SeqVAE(nn.Module):
         return next(self.parameters()).dtype
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
+        """Put all modules into evaluation mode within the block, then back as they were."""
         modes = {module: module.training for module in self.modules()}
         self.eval()
         try:

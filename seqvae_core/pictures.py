@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["INK", "PALETTE", "STRIP", "available", "draw", "figure", "png", "tidy"]
+__all__ = ["INK", "PALETTE", "STRIP", "available", "draw", "figure", "png", "strip", "tidy"]
 
 INK = "#333333"
 PALETTE = (
@@ -73,7 +73,7 @@ def draw(
     spaced ones between them. `low` to `high` is the scale.
     """
     if cell.ndim > 2:
-        axes.imshow(_strip(cell, low, high), cmap="gray", vmin=0.0, vmax=1.0)
+        axes.imshow(strip(cell, low, high), cmap="gray", vmin=0.0, vmax=1.0)
         axes.set_xticks([])
         axes.set_yticks([])
         return None
@@ -92,7 +92,7 @@ def draw(
     return None
 
 
-def _strip(cell: NDArray[Any], low: float, high: float) -> NDArray[Any]:
+def strip(cell: NDArray[Any], low: float, high: float) -> NDArray[Any]:
     """Return frames side by side, (H, T·W) or (H, T·W, 3), in [0, 1]."""
     chosen = np.linspace(0, len(cell) - 1, min(len(cell), STRIP)).round().astype(int)
     scaled = np.clip((cell[chosen] - low) / ((high - low) or 1.0), 0.0, 1.0)

@@ -11,6 +11,7 @@ from torch import Tensor
 from seqvae_core.errors import ShapeError
 from seqvae_core.functional import masked_mean, masked_sum, zero_padding
 from seqvae_core.noise import Noise
+from seqvae_core.settings import CategoricalConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,17 +60,34 @@ class Distribution(Protocol):
 
 @frozen(kw_only=True)
 class Variable:
-    """A latent, a feature or a label: its scope and the shape of one value of it."""
+    """A latent, a feature or a label: its scope and the shape of one value of it.
+
+    Attributes:
+        family: of a latent "gaussian" or "gumbel-categorical"; "feature" of a decoder's feature,
+            "class" or "number" of a label.
+        categorical: of a categorical latent alone: its groups, and how it is sampled.
+    """
 
     name: str
     scope: Scope
     shape: tuple[int, ...] = ()
     family: str = "gaussian"
+    categorical: CategoricalConfig | None = field(
+        default=Factory(
+            lambda self: CategoricalConfig() if self.family == "gumbel-categorical" else None,
+            takes_self=True,
+        )
+    )
 
     @property
     def size(self) -> int:
         """The number of numbers in one value."""
         return int(torch.Size(self.shape).numel())
+
+    @property
+    def values(self) -> int:
+        """How many values each group of a categorical latent has; 0 of any other variable."""
+        return self.size // self.categorical.groups if self.categorical else 0
 
 
 @frozen(kw_only=True)
@@ -82,6 +100,7 @@ class Shapes:
         latents: the latents that the experiment names, then the decoder's local features.
         features: width F of the backbone's features (B, T, F); known to encoders and later.
         decoded: shape of one frame of the decoder's features; known to likelihoods and later.
+        autoregressive: whether the decoder reads x; known to likelihoods and later.
         target: the name of the latent that a prior is built for.
     """
 
@@ -90,6 +109,7 @@ class Shapes:
     latents: Mapping[str, Variable] = Factory(dict)
     features: int = 0
     decoded: tuple[int, ...] = ()
+    autoregressive: bool = False
     target: str = ""
 
     def latent(self, name: str) -> Variable:
@@ -261,6 +281,13 @@ def _detached(value: Any) -> Any:
     return value.detach() if hasattr(value, "detach") else value
 
 
+def _extended(value: Tensor, mask: Tensor) -> Tensor:
+    missing = mask.shape[1] - value.shape[1]
+    if not missing:
+        return value
+    return torch.cat([value, value.new_zeros(len(value), missing, *value.shape[2:])], 1)
+
+
 @define(eq=False, kw_only=True)
 class Output:
     """All that one forward pass leaves to the objective, the terms and the critics.
@@ -270,6 +297,8 @@ class Output:
         latents: by name, the encoder's latents and the decoder's local features.
         likelihood: p(x|·) over (B, T, *frame).
         noise: streams for whoever draws; `term()` gives each term its own.
+        sampler: draws every latent from its prior, free-running, at the batch's lengths: see
+            `draw`.
         parts: the modules that `decode` runs, decoder and likelihood: for a term that computes
             the gradients of their parameters itself, or cannot work with some layers.
         step: the step, counted from 0, at which the objective asks a term; critics are not told.
@@ -280,6 +309,7 @@ class Output:
     likelihood: Distribution
     noise: Noise
     decoder: Callable[..., Distribution]
+    sampler: Callable[[int, Tensor, Noise], dict[str, Tensor]] = lambda *_: {}
     parts: "tuple[nn.Module, ...]" = ()
     step: int = 0
     scalars: dict[str, Tensor] = Factory(dict)
@@ -294,6 +324,20 @@ class Output:
             return self.decoder(latents, self.batch.mask, x)
         with torch.no_grad():
             return self.decoder(latents, self.batch.mask, x)
+
+    def draw(self) -> dict[str, Tensor]:
+        """Draw as many of every latent from its prior as the batch has rows, without a graph.
+
+        By name, (B, D) or (B, T, D), zero in the padding; from the output's own noise.
+        """
+        with torch.no_grad():
+            drawn = self.sampler(len(self.batch), self.batch.lengths, self.noise.of("prior"))
+        local = {name for name, latent in self.latents.items() if latent.scope == "local"}
+        mask = self.batch.mask
+        return {
+            name: zero_padding(_extended(value, mask), mask) if name in local else value
+            for name, value in drawn.items()
+        }
 
     def once(self, key: str, make: Callable[["Output"], T]) -> T:
         """Return `make(out)`, made once a step and shared with the detached output, detached.

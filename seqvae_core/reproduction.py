@@ -18,7 +18,7 @@ from typing import IO, Any, Literal
 
 from attrs import define, field, frozen
 
-from seqvae_core import ledger, sources
+from seqvae_core import files, ledger, sources
 from seqvae_core.devices import deferred_signals
 from seqvae_core.errors import ConfigError, PluginError
 from seqvae_core.ledger import Ledger
@@ -320,7 +320,8 @@ class Workers:
         if not fault:
             try:
                 line = json.dumps(self._record(child))
-            except Exception as error:  # of the plugin's `measure`: the other cells go on
+                self._keep_pictures(child.run)
+            except Exception as error:  # of the plugin: the other cells go on
                 fault = " ".join(f"{type(error).__name__}: {error}".split())
         if fault:
             child.claim.close()
@@ -331,6 +332,11 @@ class Workers:
         child.log.unlink()
         ledger.release(child.claim)
         return ""
+
+    def _keep_pictures(self, run: Path) -> None:
+        for name, content in self.study.pictures(run).items():
+            path = self.book.page.with_name(f"{self.study.name}-{name}.png")
+            files.write_atomic(path, content)
 
     def _record(self, child: _Child) -> Record:
         cell = child.entry.cell

@@ -1,4 +1,4 @@
-"""Plain settings that components and experiments share: schedules and optimisers."""
+"""Plain settings that components and experiments share: schedules, optimisers, relaxations."""
 
 import math
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import field, frozen, validators
 
-__all__ = ["CONSTANT", "OptimizerConfig", "Schedule"]
+__all__ = ["CONSTANT", "CategoricalConfig", "OptimizerConfig", "Schedule", "Temperature"]
 
 
 @frozen(kw_only=True)
@@ -34,6 +34,44 @@ class Schedule:
 
 
 CONSTANT = Schedule()
+
+
+@frozen(kw_only=True)
+class Temperature:
+    """The temperature τ of relaxed categorical samples, as a function of the step.
+
+    `fixed` is `start` at every step; `annealed` falls from it: max(start·exp(-rate·step), floor).
+    """
+
+    name: Literal["fixed", "annealed"] = "fixed"
+    start: float = field(default=1.0, validator=validators.gt(0.0))
+    rate: float = field(default=1.5e-5, validator=validators.ge(0.0))
+    floor: float = field(default=0.3, validator=validators.gt(0.0))
+
+    def __attrs_post_init__(self) -> None:
+        if self.name == "annealed" and self.floor > self.start:
+            raise ValueError(f"'floor' must be <= 'start': {self.floor:g}, {self.start:g}")
+
+    def __call__(self, step: int) -> float:
+        """Return τ at `step`, counted from 0."""
+        if self.name == "fixed":
+            return self.start
+        return max(self.start * math.exp(-self.rate * step), self.floor)
+
+
+@frozen(kw_only=True)
+class CategoricalConfig:
+    """What a categorical latent is made of, and how it is relaxed so that gradients pass.
+
+    Attributes:
+        groups: categorical variables that its numbers are cut into, each of dim / groups values.
+        temperature: of the relaxed samples.
+        straight_through: samples are one-hot, and their gradient is that of the relaxed ones.
+    """
+
+    groups: int = field(default=1, validator=validators.ge(1))
+    temperature: Temperature = Temperature()
+    straight_through: bool = False
 
 
 def _betas(_: object, __: object, value: tuple[float, float]) -> None:

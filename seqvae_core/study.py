@@ -32,7 +32,7 @@ class Cell:
     seed: int = field(validator=validators.ge(0))
 
 
-def _nothing_more(run: Path) -> Mapping[str, float]:
+def _nothing_more(run: Path) -> Mapping[str, Any]:
     return {}
 
 
@@ -52,6 +52,8 @@ class Study:
             the order of the cells.
         measure: returns figures of a finished run's directory beyond those that are always
             recorded.
+        pictures: returns PNGs of a finished run's directory by a name, kept as STUDY-NAME.png
+            beside the page, as the directory goes.
     """
 
     name: str
@@ -61,3 +63,4 @@ class Study:
     cells: Callable[[Mapping[str, Path]], Sequence[Cell]]
     page: Callable[[Sequence[Record], Path], None]
     measure: Callable[[Path], Mapping[str, float]] = _nothing_more
+    pictures: Callable[[Path], Mapping[str, bytes]] = _nothing_more

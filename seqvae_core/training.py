@@ -112,6 +112,7 @@ class Trainer:
             for player in self.players:
                 self._move(player, scalars)
         self.step += 1
+        self.model.at_step(self.step)
         return self._reduce(scalars)
 
     def _play(
@@ -274,6 +275,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`; the weights are loaded apart."""
         self.step = state["step"]
+        self.model.at_step(self.step)
         self.best = dict(state["best"])
         for player in self.players:
             player.optimizer.load_state_dict(state["optimizers"][player.name])

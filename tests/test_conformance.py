@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqvae_core.components import KINDS
 from seqvae_core.config import structure_component
-from seqvae_core.plugins import KINDS, Plugins
-from seqvae_core.testing import check_component
+from seqvae_core.plugins import Plugins
+from seqvae_core.testing import check_component, small_shapes
 
 PLUGINS = Plugins.load(strict=True)
 RNNS = ("gru", "lstm", "conv")
@@ -21,6 +22,7 @@ VARIANTS = {
     ("backbone", "conv2d"): [
         {"channels": [4], "hidden": 6},
         {"channels": [4], "kernel": 4, "padding": 0, "hidden": 6},
+        {"channels": [4], "hidden": 6, "norm": "batch", "activation": "leaky-relu", "slope": 0.2},
     ],
     ("encoder", "dsae-factorised"): [{"rnn": rnn, "hidden": 4, "layers": 2} for rnn in RNNS],
     ("encoder", "dsae-full"): [{"rnn": rnn, "hidden": 4} for rnn in RNNS],
@@ -30,6 +32,8 @@ VARIANTS = {
         {"hidden": [7], "network": "deconv", "channels": [3, 2]},
         {"hidden": [7], "network": "deconv", "channels": [3], "kernel": 3, "strides": [2, 1],
          "output": "frame"},
+        {"hidden": [7], "network": "deconv", "channels": [3], "start": 4, "output": "frame",
+         "activation": "leaky-relu", "slope": 0.2},
     ],
     ("decoder", "pixelcnn"): [
         {"channels": 4, "blocks": 2, "first_kernel": 3, "feature": "h", "hidden": [5]},
@@ -41,8 +45,10 @@ VARIANTS = {
         {"channels": 4, "kernel": 3, "feature": "h", "feature_channels": 2, "hidden": [6, 5]},
         {"channels": 4, "feature": "h", "feature_levels": 2, "hidden": [5]},
     ],
-    ("likelihood", "gaussian"): [{"scale": scale}
-                                 for scale in ("learned", "scalar", "network", "fixed")],
+    ("likelihood", "gaussian"): [
+        *({"scale": scale} for scale in ("learned", "scalar", "network", "fixed")),
+        {"support": "symmetric"},
+    ],
     ("likelihood", "bernoulli"): [{"binarize": binarize} for binarize in ("none", "dynamic")],
     ("likelihood", "categorical"): [{"levels": levels} for levels in (2, 256)],
     ("likelihood", "discretised-logistic-mixture"): [{}, {"components": 1, "levels": 5}],
@@ -72,6 +78,12 @@ VARIANTS = {
         {"columns": 2, "rows": 2, "latent": "s", "method": "forward"},
     ],
     ("regularizer", "jacobian-l2"): [{}, {"columns": 0, "chunk": 1}],
+    ("regularizer", "vmi"): [
+        *({"codes": ["z[:2]", "s[1]"], "critic": {"name": name, "hidden": 6}, "pairs": pairs}
+          for name, pairs in (("mlp", "posterior"), ("conv", "both"), ("recurrent", "prior"))),
+        {"codes": ["z"], "weights": [0.5], "critic": {"name": "mlp", "hidden": 6},
+         "entropy": "kept", "pairs": "both"},
+    ],
     ("task", "probe"): [{"labels": ["speaker"], "resamples": 20},
                         {"labels": ["phone", "pitch"], "frames": 40, "resamples": 20},
                         {"labels": ["speaker"], "classifier": ["svm"], "resamples": 20}],
@@ -104,6 +116,12 @@ VARIANTS = {
         {"content": content, "judge": judge, "steps": 3, "hidden": 3, "resamples": 20}
         for content, judge in (("phone", "gru"), ("phone", "linear"), ("speaker", "linear"))
     ],
+    ("task", "vmi-bound"): [
+        {"count": 40, "held_out": 20, "steps": 4, "check_every": 2},
+        {"codes": ["z[:2]"], "pairs": ["prior"], "count": 20, "steps": 2, "linear": False},
+    ],
+    ("task", "unsupervised-classification"): [{"resamples": 20}, {"fit": "valid"}],
+    ("task", "traverse"): [{}, {"codes": ["s[1]", "z"], "start": "prior", "plane_steps": 2}],
     ("dataset", "linear-gaussian"): [{"count": 40}, {"count": 30, "size": 2, "factors": 2}],
     ("dataset", "three-dots"): [{"count": 6, "valid": 2, "test": 3}],
 }  # fmt: skip
@@ -138,6 +156,24 @@ def identifier(case):
 def test_every_registered_component_keeps_its_contract(case):
     kind, name, settings = case
     check_component(structure_component(kind, {"name": name, **settings}, PLUGINS))
+
+
+@pytest.mark.parametrize("name", PLUGINS.components("encoder"))
+def test_every_encoder_draws_categorical_latents_too(name):
+    [*_, settings] = VARIANTS.get(("encoder", name), [{}])
+    config = structure_component("encoder", {"name": name, **settings}, PLUGINS)
+    check_component(config, shapes=small_shapes(categorical=True))
+
+
+FAMILIAR = ("influence", "input-information", "rates", "traverse", "unsupervised-classification",
+            "vmi-bound")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIAR)
+def test_tasks_that_look_at_a_latents_law_take_categorical_ones(name):
+    settings = VARIANTS.get(("task", name), [{}])[0]
+    config = structure_component("task", {"name": name, **settings}, PLUGINS)
+    check_component(config, shapes=small_shapes(categorical=True))
 
 
 def test_no_variant_is_of_a_component_that_does_not_exist():

@@ -69,20 +69,30 @@ class Conv2dBackbone(Backbone):
         before, height, width = shapes.frame
         layers: list[nn.Module] = []
         for after in config.channels:
-            layers += [nn.Conv2d(before, after, config.kernel, stride=2, padding=config.padding)]
-            layers += [activation(config.activation)]
+            # batch norm takes the mean away, and with it what a bias would add
+            layers += [
+                nn.Conv2d(
+                    before, after, config.kernel, 2, config.padding, bias=config.norm is None
+                ),
+                *([nn.BatchNorm2d(after)] if config.norm else []),
+                activation(config.activation, config.slope),
+            ]
             before, height, width = after, _halved(height, config), _halved(width, config)
         if min(height, width) < 1:
             raise ShapeError(
                 f"backbone 'conv2d' with kernel {config.kernel}, padding {config.padding} leaves "
                 f"nothing of frames {shapes.frame} after {len(config.channels)} convolutions"
             )
-        flat = mlp(before * height * width, (config.hidden,), config.activation)
+        flat = mlp(before * height * width, (config.hidden,), config.activation, config.slope)
         self.features = config.hidden
+        self.normalised = config.norm is not None
         self.layers = nn.Sequential(*layers, nn.Flatten(), *flat)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return (B, T, F) from (B, T, C, H, W)."""
+        """Return (B, T, F) from (B, T, C, H, W); zero in the padding where it is normalised."""
+        if self.normalised and x.shape[1] > 1:  # padding must not enter a batch's statistics
+            found: Tensor = self.layers(x[mask])
+            return found.new_zeros(*mask.shape, self.features).index_put((mask,), found)
         features: Tensor = self.layers(x.flatten(0, 1))
         return features.reshape(*x.shape[:2], self.features)
 

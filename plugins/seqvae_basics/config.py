@@ -33,6 +33,7 @@ __all__ = [
     "Head",
     "Identity",
     "StandardNormal",
+    "UniformCategorical",
 ]
 
 Activation = Literal["relu", "elu", "softplus", "gelu", "leaky-relu", "tanh"]
@@ -40,6 +41,14 @@ Head = Literal["linear", "none"]
 
 _positive = validators.ge(1)
 _widths: Any = validators.and_(validators.min_len(1), validators.deep_iterable(_positive))
+
+
+_slope: Any = validators.optional(validators.ge(0.0))
+
+
+def _leaky(slope: float | None, name: Activation) -> None:
+    if slope is not None and name != "leaky-relu":
+        raise ValueError(f"'slope' must be left out unless 'activation' is leaky-relu: {slope:g}")
 
 
 def _odd(_: object, attribute: Any, value: int) -> None:
@@ -117,6 +126,9 @@ class Conv2d(BackboneConfig):
         padding: zeros on each side; with the defaults a layer halves height and width.
         hidden: width of the features.
         activation: after every layer.
+        slope: of leaky-relu below 0; 0.01 if left out.
+        norm: "batch" normalises what each convolution gives over the real frames of a batch,
+            before the activation; none if left out.
     """
 
     name: ClassVar[str] = "conv2d"
@@ -126,6 +138,21 @@ class Conv2d(BackboneConfig):
     padding: int = field(default=1, validator=validators.ge(0))
     hidden: int = field(default=128, validator=_positive)
     activation: Activation = "relu"
+    slope: float | None = field(default=None, validator=_slope)
+    norm: Literal["batch"] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        _leaky(self.slope, self.activation)
+
+    @property
+    def couples_batch(self) -> bool:  # type: ignore[override]
+        """Whether rows influence one another, as they do with batch norm in training."""
+        return self.norm is not None
+
+    @property
+    def min_batch(self) -> int:  # type: ignore[override]
+        """Two with batch norm, which makes nothing of a single image, else one."""
+        return 2 if self.norm else 1
 
     def build(self, shapes: Shapes) -> Backbone:
         """Build a `Conv2dBackbone`; raise `ShapeError` unless frames (C, H, W) are large enough."""
@@ -213,15 +240,15 @@ class FeedForward(EncoderConfig):
 
 @frozen(kw_only=True)
 class StandardNormal(PriorConfig):
-    """N(0, I), for a latent of either scope."""
+    """N(0, I), for a Gaussian latent of either scope."""
 
     name: ClassVar[str] = "standard-normal"
 
     def build(self, shapes: Shapes) -> Prior:
-        """Build a `StandardNormalPrior`."""
+        """Build a `StandardNormalPrior`; raise `ConfigError` for a categorical latent."""
         from seqvae_basics.priors import StandardNormalPrior
 
-        return StandardNormalPrior(shapes)
+        return StandardNormalPrior(self, shapes)
 
 
 @frozen(kw_only=True)
@@ -239,10 +266,23 @@ class AutoregressiveGaussian(PriorConfig):
     hidden: int = field(default=64, validator=_positive)
 
     def build(self, shapes: Shapes) -> Prior:
-        """Build an `AutoregressiveGaussianPrior`; raise `ConfigError` for a global latent."""
+        """Build an `AutoregressiveGaussianPrior`; raise `ConfigError` unless Gaussian, local."""
         from seqvae_basics.priors import AutoregressiveGaussianPrior
 
         return AutoregressiveGaussianPrior(self, shapes)
+
+
+@frozen(kw_only=True)
+class UniformCategorical(PriorConfig):
+    """Every value as likely, for a latent of family "gumbel-categorical", of either scope."""
+
+    name: ClassVar[str] = "uniform-categorical"
+
+    def build(self, shapes: Shapes) -> Prior:
+        """Build a `UniformCategoricalPrior`; raise `ConfigError` for a latent of another family."""
+        from seqvae_basics.priors import UniformCategoricalPrior
+
+        return UniformCategoricalPrior(self, shapes)
 
 
 # Decoder -----------------------------------------------------------------------------------------
@@ -257,10 +297,12 @@ class Framewise(DecoderConfig):
         network: "mlp" gives features (hidden[-1],); "deconv" goes on to (channels[-1], H, W).
         channels: of the transposed convolutions; the first of them starts with channels[0] too.
         kernel: height and width that a transposed convolution spans.
+        start: channels that the first of them starts with; channels[0] if left out.
         strides: by which each of them multiplies height and width; 2 if left out.
         output: with "frame" a last transposed convolution, which `strides` counts too, leads to
             the frame's own shape, for a likelihood with `head = "none"`.
         activation: after every layer, but not after that to the frame.
+        slope: of leaky-relu below 0; 0.01 if left out.
     """
 
     name: ClassVar[str] = "framewise"
@@ -269,11 +311,14 @@ class Framewise(DecoderConfig):
     network: Literal["mlp", "deconv"] = "mlp"
     channels: tuple[int, ...] = field(default=(64, 32), validator=_widths)
     kernel: int = field(default=4, validator=_positive)
+    start: int | None = field(default=None, validator=validators.optional(_positive))
     strides: tuple[int, ...] | None = field(default=None, validator=validators.optional(_widths))
     output: Literal["features", "frame"] = "features"
     activation: Activation = "relu"
+    slope: float | None = field(default=None, validator=_slope)
 
     def __attrs_post_init__(self) -> None:
+        _leaky(self.slope, self.activation)
         if self.output == "frame" and self.network != "deconv":
             raise ValueError("'output' must be features unless 'network' is deconv: frame")
         layers = len(self.channels) + (self.output == "frame")
@@ -302,6 +347,8 @@ class GaussianLikelihood(LikelihoodConfig):
             "network" (predicted from the decoder's features beside the mean).
         sigma: σ in the data's unit where it is fixed, and where it starts otherwise.
         head: of the mean; see `bernoulli`.
+        support: "symmetric" takes frames in [0, 1] to [-1, 1], where the mean is bound by tanh;
+            frames as they are, and any mean, if left out. σ is in the unit of the support.
     """
 
     name: ClassVar[str] = "gaussian"
@@ -310,6 +357,7 @@ class GaussianLikelihood(LikelihoodConfig):
     # Within the bounds of `distributions.bounded`, so that training can start from it.
     sigma: float = field(default=1.0, validator=(validators.ge(0.003), validators.le(300.0)))
     head: Head = "linear"
+    support: Literal["symmetric"] | None = None
 
     def build(self, shapes: Shapes) -> Likelihood:
         """Build a `GaussianOutput`; raise `ShapeError` if the features do not suit the head."""

@@ -25,7 +25,7 @@ class FramewiseDecoder(Decoder):
         self.globals = [variable.name for variable in shapes.of("global")]
         self.locals = [variable.name for variable in shapes.of("local")]
         width = sum(variable.size for variable in shapes.latents.values())
-        self.layers = mlp(width, config.hidden, config.activation)
+        self.layers = mlp(width, config.hidden, config.activation, config.slope)
         if config.network == "mlp":
             self.decoded = (config.hidden[-1],)
         else:
@@ -65,18 +65,18 @@ def _deconv(
     """
     strides = config.strides or (2,) * len(channels)
     grid = [-(-side // prod(strides)) for side in (height, width)]
-    before = channels[0]
+    before = config.start or channels[0]
     layers: list[nn.Module] = [
         nn.Linear(config.hidden[-1], before * prod(grid)),
         nn.Unflatten(1, (before, *grid)),
-        activation(config.activation),
+        activation(config.activation, config.slope),
     ]
     for after, stride in zip(channels, strides, strict=True):
         near, odd = divmod(config.kernel - stride, 2)
         grid = [side * stride for side in grid]
         layers += [nn.ConvTranspose2d(before, after, config.kernel, stride, near)]
         layers += [_Crop(*grid)] if odd else []
-        layers += [activation(config.activation)]
+        layers += [activation(config.activation, config.slope)]
         before = after
     return [*(layers[:-1] if config.output == "frame" else layers), _Crop(height, width)]
 

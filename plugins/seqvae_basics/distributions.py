@@ -4,15 +4,32 @@ import math
 from typing import Any
 
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqvae_core.functional import full_precision, gaussian_kl, gaussian_log_prob
+from seqvae_core.errors import ConfigError
+from seqvae_core.functional import (
+    categorical_kl,
+    full_precision,
+    gaussian_kl,
+    gaussian_log_prob,
+    grouped_log_softmax,
+    gumbel_softmax,
+    one_hot,
+)
 from seqvae_core.noise import Noise
 from seqvae_core.records import Distribution
 
-__all__ = ["LOGVAR_LIMIT", "Bernoulli", "Gaussian", "bounded", "sampled_kl", "unbounded"]
+__all__ = [
+    "LOGVAR_LIMIT",
+    "Bernoulli",
+    "Gaussian",
+    "GumbelCategorical",
+    "bounded",
+    "sampled_kl",
+    "unbounded",
+]
 
 LOGVAR_LIMIT = 12.0
 
@@ -102,3 +119,84 @@ class Bernoulli:
     def detach(self) -> "Bernoulli":
         """Return the same distribution without its graph."""
         return Bernoulli(self.logits.detach())
+
+
+@frozen(eq=False)
+class GumbelCategorical:
+    """Groups of categorical variables, one number for each value, with relaxed samples.
+
+    Probabilities, KL and `log_prob` are those of the plain categorical law; the samples alone are
+    relaxed.
+
+    Attributes:
+        logits: unnormalised log probabilities, (B, [T,] D).
+        groups: runs of D / groups numbers, each a categorical variable.
+        temperature: τ of the samples.
+        straight_through: whether samples are one-hot with the relaxed ones' gradient.
+
+    References:
+        Categorical reparameterization with Gumbel-softmax (Jang, Gu, Poole, 2017)
+        | arXiv:1611.01144
+    """
+
+    logits: Tensor = field(converter=full_precision)
+    groups: int = 1
+    temperature: Tensor | float = 1.0
+    straight_through: bool = False
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """The log probability of each value, in nats, (B, [T,] D)."""
+        return grouped_log_softmax(self.logits, self.groups)
+
+    @property
+    def mean(self) -> Tensor:
+        """The probabilities, (B, [T,] D): the mean of a one-hot draw."""
+        return self.log_probabilities.exp()
+
+    def rsample(self, noise: Noise) -> Tensor:
+        """Return softmax((logits + Gumbel noise) / τ) of each group, (B, [T,] D).
+
+        With `straight_through` the same, made one-hot; its gradient stays.
+        """
+        relaxed = self._relaxed(noise)
+        if not self.straight_through:
+            return relaxed
+        # the difference is 0 exactly, so that the sample is one-hot exactly
+        return one_hot(relaxed, self.groups) + (relaxed - relaxed.detach())
+
+    def one_hot(self, noise: Noise) -> Tensor:
+        """Return a draw of the categorical law itself, (B, [T,] D), without a graph.
+
+        From equal noise it is where `rsample` is largest.
+        """
+        return one_hot(self._relaxed(noise), self.groups)
+
+    def _relaxed(self, noise: Noise) -> Tensor:
+        uniform = noise.uniform(self.logits)
+        return gumbel_softmax(self.logits, uniform, self.temperature, self.groups)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return c·ln π of each number of `value`, in nats, (B, [T,] D).
+
+        Over a group they sum to ln π of its value for one-hot c, and to the negative cross-entropy
+        for a relaxed one: the density of the relaxed law is not meant.
+        """
+        return value * self.log_probabilities
+
+    def kl(self, other: Any, sample: Tensor) -> Tensor:
+        """Return terms in nats that sum to the KL of each group, whatever the sample.
+
+        Raises:
+            ConfigError: if `other` has no `log_probabilities` as this law has.
+        """
+        if not hasattr(other, "log_probabilities"):
+            raise ConfigError(
+                "the prior of a categorical latent must be a categorical law "
+                f"(uniform-categorical), got {type(other).__name__}"
+            )
+        return categorical_kl(self.logits, other.log_probabilities, self.groups)
+
+    def detach(self) -> "GumbelCategorical":
+        """Return the same distribution without its graph."""
+        return evolve(self, logits=self.logits.detach())

@@ -11,6 +11,7 @@ from seqvae_basics.distributions import Bernoulli, Gaussian, bounded, unbounded
 from seqvae_basics.networks import FrameHead
 from seqvae_core.components import Likelihood
 from seqvae_core.errors import DataError
+from seqvae_core.functional import full_precision
 from seqvae_core.noise import Noise
 from seqvae_core.records import Shapes
 
@@ -27,7 +28,7 @@ class GaussianOutput(Likelihood):
 
     def __init__(self, config: GaussianLikelihood, shapes: Shapes):
         super().__init__()
-        self.scale = config.scale
+        self.scale, self.symmetric = config.scale, config.support == "symmetric"
         self.mean = FrameHead(shapes.decoded, shapes.frame, config.head)
         logvar = 2.0 * math.log(config.sigma)
         if self.scale == "fixed":
@@ -44,7 +45,12 @@ class GaussianOutput(Likelihood):
 
     def forward(self, features: Tensor) -> Gaussian:
         """Return the Gaussian of each number of a frame."""
-        return Gaussian(self.mean(features), self._logvar(features))
+        mean = full_precision(self.mean(features))
+        return Gaussian(torch.tanh(mean) if self.symmetric else mean, self._logvar(features))
+
+    def support(self, x: Tensor, noise: Noise) -> Tensor:
+        """Return x, or 2x - 1 on a symmetric support; raise `DataError` outside [0, 1] then."""
+        return 2.0 * within_unit(x, "gaussian") - 1.0 if self.symmetric else x
 
     def _logvar(self, features: Tensor) -> Tensor:
         if self.scale == "fixed":

@@ -7,15 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from seqvae_basics.config import Activation, Head
-from seqvae_basics.distributions import Gaussian, bounded
+from seqvae_basics.distributions import Gaussian, GumbelCategorical, bounded
+from seqvae_core.components import Stepped
 from seqvae_core.errors import ConfigError, ShapeError
 from seqvae_core.functional import zero_padding
 from seqvae_core.records import Variable
+from seqvae_core.settings import CategoricalConfig
 
 __all__ = [
     "BidirectionalRNN",
     "FrameHead",
     "GaussianHead",
+    "GumbelHead",
+    "Relaxation",
     "TemporalConv",
     "activation",
     "mlp",
@@ -23,8 +27,10 @@ __all__ = [
 ]
 
 
-def activation(name: Activation) -> nn.Module:
-    """Return the activation of that name."""
+def activation(name: Activation, slope: float | None = None) -> nn.Module:
+    """Return the activation of that name; `slope` is that of leaky-relu below 0, 0.01 if None."""
+    if slope is not None:
+        return nn.LeakyReLU(slope)
     kinds: dict[Activation, type[nn.Module]] = {
         "relu": nn.ReLU,
         "elu": nn.ELU,
@@ -36,11 +42,13 @@ def activation(name: Activation) -> nn.Module:
     return kinds[name]()
 
 
-def mlp(width: int, hidden: tuple[int, ...], name: Activation) -> nn.Sequential:
+def mlp(
+    width: int, hidden: tuple[int, ...], name: Activation, slope: float | None = None
+) -> nn.Sequential:
     """Return linear layers of the widths `hidden`, an activation after each."""
     layers: list[nn.Module] = []
     for before, after in pairwise((width, *hidden)):
-        layers += [nn.Linear(before, after), activation(name)]
+        layers += [nn.Linear(before, after), activation(name, slope)]
     return nn.Sequential(*layers)
 
 
@@ -128,11 +136,54 @@ class GaussianHead(nn.Module):
         return Gaussian(mean.reshape(shape), bounded(logvar).reshape(shape))
 
 
-def posterior_head(width: int, variable: Variable, logvar_bias: float = -1.0) -> GaussianHead:
-    """Return the head for the family of a latent; raise `ConfigError` for an unknown one."""
+class Relaxation(Stepped):
+    """How categorical latents are sampled at the model's step; τ is a buffer, kept with weights."""
+
+    temperature: Tensor
+
+    def __init__(self, config: CategoricalConfig):
+        super().__init__()
+        self.config = config
+        self.register_buffer("temperature", torch.tensor(config.temperature(0)))
+
+    def at_step(self, step: int) -> None:
+        """Take the temperature of the step."""
+        self.temperature.fill_(self.config.temperature(step))
+
+    def forward(self, logits: Tensor) -> GumbelCategorical:
+        """Return the categorical law of (..., D)."""
+        return GumbelCategorical(
+            logits, self.config.groups, self.temperature.clone(), self.config.straight_through
+        )
+
+
+class GumbelHead(nn.Module):
+    """A linear layer to a categorical latent's logits, (..., width) → (..., *shape)."""
+
+    def __init__(self, width: int, variable: Variable):
+        super().__init__()
+        self.shape = variable.shape
+        self.linear = nn.Linear(width, variable.size)
+        self.relaxation = Relaxation(variable.categorical or CategoricalConfig())
+
+    def forward(self, features: Tensor) -> GumbelCategorical:
+        """Return the categorical law, its samples relaxed at the temperature of the step."""
+        logits = self.linear(features).reshape(*features.shape[:-1], *self.shape)
+        law: GumbelCategorical = self.relaxation(logits)
+        return law
+
+
+def posterior_head(width: int, variable: Variable, logvar_bias: float = -1.0) -> nn.Module:
+    """Return the head for the family of a latent; raise `ConfigError` for an unknown one.
+
+    It maps (..., width) to a distribution of (..., *shape).
+    """
+    if variable.family == "gumbel-categorical":
+        return GumbelHead(width, variable)
     if variable.family != "gaussian":
         raise ConfigError(
-            f"unknown family '{variable.family}' of latent '{variable.name}'; known: gaussian"
+            f"unknown family '{variable.family}' of latent '{variable.name}'; "
+            "known: gaussian, gumbel-categorical"
         )
     return GaussianHead(width, variable, logvar_bias)
 

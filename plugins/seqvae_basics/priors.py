@@ -1,18 +1,29 @@
-"""Priors: N(0, I) and a recurrent Gaussian over earlier samples."""
+"""Priors: N(0, I), a recurrent Gaussian over earlier samples, uniform categorical variables."""
 
 import torch
 from torch import Tensor, nn
 
-from seqvae_basics.config import AutoregressiveGaussian
-from seqvae_basics.distributions import Gaussian
-from seqvae_basics.networks import GaussianHead
+from seqvae_basics.config import AutoregressiveGaussian, StandardNormal, UniformCategorical
+from seqvae_basics.distributions import Gaussian, GumbelCategorical
+from seqvae_basics.networks import GaussianHead, Relaxation
 from seqvae_core.components import Prior
 from seqvae_core.errors import ConfigError
 from seqvae_core.functional import zero_padding
 from seqvae_core.noise import Noise
-from seqvae_core.records import Shapes
+from seqvae_core.records import Shapes, Variable
+from seqvae_core.settings import CategoricalConfig
 
-__all__ = ["AutoregressiveGaussianPrior", "StandardNormalPrior"]
+__all__ = ["AutoregressiveGaussianPrior", "StandardNormalPrior", "UniformCategoricalPrior"]
+
+
+def _of_family(shapes: Shapes, family: str, prior: str) -> Variable:
+    """Return the latent that a prior is for; raise `ConfigError` for one of another family."""
+    variable = shapes.latent(shapes.target)
+    if variable.family != family:
+        raise ConfigError(
+            f"prior '{prior}' is for {family} latents, '{variable.name}' is {variable.family}"
+        )
+    return variable
 
 
 class StandardNormalPrior(Prior):
@@ -20,9 +31,9 @@ class StandardNormalPrior(Prior):
 
     zero: Tensor
 
-    def __init__(self, shapes: Shapes):
+    def __init__(self, config: StandardNormal, shapes: Shapes):
         super().__init__()
-        self.variable = shapes.latent(shapes.target)
+        self.variable = _of_family(shapes, "gaussian", config.name)
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def forward(self, sample: Tensor, mask: Tensor) -> Gaussian:
@@ -43,7 +54,7 @@ class AutoregressiveGaussianPrior(Prior):
 
     def __init__(self, config: AutoregressiveGaussian, shapes: Shapes):
         super().__init__()
-        variable = shapes.latent(shapes.target)
+        variable = _of_family(shapes, "gaussian", config.name)
         if variable.scope != "local":
             raise ConfigError(
                 f"prior '{config.name}' is for local latents, '{variable.name}' is global"
@@ -69,3 +80,31 @@ class AutoregressiveGaussianPrior(Prior):
             steps.append(self.head(outputs).rsample(noise))
             previous = steps[-1].flatten(2)
         return torch.cat(steps, 1)
+
+
+class UniformCategoricalPrior(Prior):
+    """Every value as likely, in each group.
+
+    Draws from the prior are one-hot. The distribution that posteriors are compared with has
+    relaxed samples like theirs, at the same temperature, so that the two can be told apart by
+    their probabilities alone.
+    """
+
+    zero: Tensor
+
+    def __init__(self, config: UniformCategorical, shapes: Shapes):
+        super().__init__()
+        self.variable = _of_family(shapes, "gumbel-categorical", config.name)
+        self.relaxation = Relaxation(self.variable.categorical or CategoricalConfig())
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+
+    def forward(self, sample: Tensor, mask: Tensor) -> GumbelCategorical:
+        """Return the uniform law of the sample's shape."""
+        law: GumbelCategorical = self.relaxation(self.zero.expand_as(sample))
+        return law
+
+    def sample(self, n: int, lengths: Tensor, noise: Noise) -> Tensor:
+        """Draw one-hot (n, *shape), or (n, max(lengths), *shape) for a local latent."""
+        frames = () if self.variable.scope == "global" else (int(lengths.max()),)
+        law: GumbelCategorical = self.relaxation(self.zero.expand(n, *frames, *self.variable.shape))
+        return law.one_hot(noise)

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seqvae_core.components import DatasetConfig
 from seqvae_core.hookspecs import Preset, hookimpl
+
+if TYPE_CHECKING:
+    from seqvae_core.components import DatasetConfig
 
 
 @hookimpl
-def seqvae_datasets() -> Iterable[type[DatasetConfig]]:
+def seqvae_datasets() -> "Iterable[type[DatasetConfig]]":
     """Return the data sets of each format."""
     from seqvae_data.config import Arrays, LinearGaussian
     from seqvae_data.eeg import config as eeg

@@ -2,18 +2,17 @@
 
 import math
 from abc import abstractmethod
-from copy import deepcopy
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from seqvae_core.components import Estimate, MIEstimator, PairCritic
-from seqvae_core.devices import make_optimizer
 from seqvae_core.model import seeded
 from seqvae_core.records import Latent, Noise, Shapes, Variable
 from seqvae_estimators.config import FittedConfig
 from seqvae_estimators.pairs import Pairs, variable_of
+from seqvae_estimators.stopping import train_until
 
 __all__ = ["FittedEstimator", "ScoredCritic"]
 
@@ -110,32 +109,24 @@ class FittedEstimator(MIEstimator, Generic[C]):
             critic = self.make(variable_of(pairs.a), variable_of(pairs.b))
         return critic.to(pairs.a.sample)
 
-    @torch.enable_grad()
     def _fit(self, critic: ScoredCritic, train: "Pairs", valid: "Pairs", noise: Noise) -> bool:
         """Train until the validation loss no longer falls; return whether it came to that."""
         config = self.config
-        optimizer = make_optimizer(config.critic.optimizer, critic.parameters())
         shifts = self._shifts(valid, noise.of("valid"))
-        best, waited, kept = math.inf, 0, deepcopy(critic.state_dict())
-        for step in range(config.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = config.critic.optimizer.rate(step, config.steps)
+
+        def loss() -> Tensor:
             rows = noise.of("rows").integers(len(train), (config.batch_size,))
             shift = 1 + noise.of("shifts").integers(len(train) - 1, (config.batch_size,))
             others = (rows + shift) % len(train)
-            loss, _ = critic.loss(train.at(rows, rows), train.at(rows, others))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if (step + 1) % config.check_every == 0:
-                value = float(self.held_out_loss(critic, *self._scores(critic, valid, shifts)))
-                waited += 1
-                if value < best:
-                    best, waited, kept = value, 0, deepcopy(critic.state_dict())
-                if waited == config.patience:
-                    break
-        critic.load_state_dict(kept)
-        return waited == config.patience
+            return critic.loss(train.at(rows, rows), train.at(rows, others))[0]
+
+        def held_out() -> float:
+            return float(self.held_out_loss(critic, *self._scores(critic, valid, shifts)))
+
+        return train_until(
+            critic, loss, held_out, config.critic.optimizer,
+            steps=config.steps, check_every=config.check_every, patience=config.patience,
+        )  # fmt: skip
 
     def _shifts(self, pairs: "Pairs", noise: Noise) -> Tensor:
         """Return which rows further on each row is paired with, never with itself."""

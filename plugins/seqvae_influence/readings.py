@@ -3,12 +3,12 @@
 import math
 from typing import Literal
 
-import torch
 from attrs import frozen
 from torch import Tensor
 
 from seqvae_core.components import Estimate
 from seqvae_core.errors import DataError, ShapeError
+from seqvae_estimators.errors_of_means import standard_error
 
 __all__ = ["MARGIN", "Reading", "checked", "weigh"]
 
@@ -51,7 +51,7 @@ class Reading:
     @property
     def stderr(self) -> Tensor:
         """The standard error of each factor by the delta method, (H,), nats; NaN of one unit."""
-        return _stderr(self.shares, self.unit)
+        return standard_error(self.shares, self.unit)
 
     @property
     def saturated(self) -> Tensor:
@@ -87,22 +87,10 @@ def weigh(
     unit: Tensor | None = None,  # (M,)
 ) -> Estimate:
     """Return the mean of shares in nats, with its standard error by the delta method."""
-    stderr = float(_stderr(shares, unit))
+    stderr = float(standard_error(shares, unit))
     return Estimate(
         value=float(shares.mean()), stderr=stderr, bound=bound, n=len(shares), note=note
     )
-
-
-def _stderr(shares: Tensor, unit: Tensor | None) -> Tensor:
-    """Return the standard error of the mean over rows, the rows of a unit taken together."""
-    if unit is None:
-        return shares.std(0) / math.sqrt(len(shares))
-    units = int(unit.max()) + 1
-    sums = shares.new_zeros(units, *shares.shape[1:])
-    sums.index_add_(0, unit, shares - shares.mean(0))
-    if units < 2:
-        return torch.full_like(sums[0], math.nan)
-    return sums.square().sum(0).sqrt() * (math.sqrt(units / (units - 1)) / len(shares))
 
 
 def checked(

@@ -33,6 +33,8 @@ class Probe(TaskConfig):
     Attributes:
         labels: which ones; all of the data's when left out.
         exclude: labels that are not asked for.
+        codes: parts of latents that stand beside these as representations of their own, such as
+            ["z[:2]", "z[2:]"].
         classifier: what is fitted: "linear", "svm" (with an RBF kernel; of a continuous label:
             kernel ridge regression) or "mlp".
         group: a global label whose values must not be on both sides. Train and test part are
@@ -50,6 +52,7 @@ class Probe(TaskConfig):
 
     labels: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ("utterance",)
+    codes: tuple[str, ...] = ()
     classifier: tuple[Classifier, ...] = field(
         default=("linear", "mlp"), validator=validators.min_len(1)
     )
@@ -69,9 +72,12 @@ class Probe(TaskConfig):
             )
 
     def build(self, shapes: Shapes) -> Task:
-        """Build the task."""
+        """Build the task; raise `ShapeError` for codes that the model does not have."""
+        from seqvae_basics.codes import parse_code
         from seqvae_tasks.probe import probe
 
+        for text in self.codes:  # unlike those that are trained on, these may overlap
+            parse_code(text, shapes, self.name)
         return partial(probe, self)
 
 

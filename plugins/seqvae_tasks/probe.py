@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from seqvae_basics.codes import parse_code
 from seqvae_core.components import TaskResult
 from seqvae_core.model import SeqVAE
 from seqvae_core.records import Noise, Splits
@@ -45,6 +46,8 @@ def probe(config: Probe, model: SeqVAE, splits: Splits, noise: Noise) -> TaskRes
         DataError: if the data have no global label `group` or `average`.
     """
     encoded = represent(model, splits, noise, shuffles=True)
+    for text in config.codes:
+        encoded = encoded.beside(parse_code(text, model.shapes, config.name))
     for name in (config.group, config.average):
         encoded.check(name)
     seed = seed_of(noise, "probe")

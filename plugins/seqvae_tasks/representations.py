@@ -11,6 +11,7 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor, nn
 
+from seqvae_basics.codes import Code
 from seqvae_core.errors import DataError
 from seqvae_core.functional import masked_mean
 from seqvae_core.loading import iterate
@@ -93,6 +94,18 @@ class Encoded:
         value = np.where(missing(value), -1.0 - np.arange(len(self)), value)
         keys = np.stack([self.held_out.astype(float), value])
         return np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)
+
+    def beside(self, code: Code) -> "Encoded":
+        """Return the same with a part of a latent as a representation of its own."""
+        columns = list(code.index)
+        pairs = {f"{before}{code.latent}": f"{before}{code.name}" for before in ("", "pooled ")}
+        vectors = {
+            new: self.vectors[old][:, columns] for old, new in pairs.items() if old in self.vectors
+        }
+        frames = {}
+        if f"{code.latent} per frame" in self.frames:
+            frames[f"{code.name} per frame"] = self.frames[f"{code.latent} per frame"][:, columns]
+        return evolve(self, vectors=self.vectors | vectors, frames=self.frames | frames)
 
     def averaged(self, label: str) -> "Encoded":
         """Return one sequence for each value of a global label, the mean of its sequences.

@@ -16,7 +16,7 @@ from seqvae_core.testing.claims import Subject, finite, identical, require, shap
 from seqvae_core.testing.hosting import carrying, check_distribution, none_of, serves, steps_seen
 from seqvae_core.testing.parts import LONGEST, Part, check_part, every_parameter, sizes
 from seqvae_core.testing.small import latents_proper, small_model
-from seqvae_core.testing.standins import Gaussian
+from seqvae_core.testing.standins import law
 
 __all__ = ["check_backbone", "check_encoder", "check_prior"]
 
@@ -132,7 +132,8 @@ def _check_prior_of(
     def outputs(module: Any, batch: Batch, noise: Noise) -> Values:
         sample = given(4.0 * batch.x - 2.0, batch.mask)
         prior = module(sample, batch.mask)
-        posterior = Gaussian(0.5 * sample, torch.zeros_like(sample))
+        raw = 0.5 * sample.flatten(1 + local)
+        posterior = law(raw if variable.categorical else torch.cat([raw, 0.0 * raw], -1), variable)
         values = {
             "the mean": prior.mean,
             "the log density": prior.log_prob(sample),
@@ -168,12 +169,14 @@ def _check_prior_of(
             for frames in (1, 2, LONGEST) if local else (1,):
                 lengths = torch.full((rows,), frames)
                 lengths[-1] = 1 if rows > 1 else frames
-                drawn = [{"": module.sample(rows, lengths, Noise(seed))} for seed in (0, 0, 1)]
+                # many seeds, as a categorical latent has few values
+                drawn = [module.sample(rows, lengths, Noise(seed)) for seed in (0, *range(40))]
                 extent = (frames,) if local else ()
-                shaped("the sample", drawn[0][""], (rows, *extent, *variable.shape))
-                finite({"the sample": drawn[0][""]})
-                require(torch.equal(drawn[0][""], drawn[1][""]), "equal noise, other samples")
-                require(not torch.equal(drawn[0][""], drawn[2][""]), "other noise, equal samples")
+                shaped("the sample", drawn[0], (rows, *extent, *variable.shape))
+                finite({"the sample": drawn[0]})
+                require(torch.equal(drawn[0], drawn[1]), "equal noise, other samples")
+                moved = any(not torch.equal(drawn[0], other) for other in drawn[2:])
+                require(moved, "other noise, equal samples")
     with subject.must("have distributions with KL 0 to themselves and a detach() that works"):
         batch = part.batch()
         sample = given(batch.x, batch.mask)

@@ -18,6 +18,7 @@ from seqvae_core.components import (
 from seqvae_core.experiment import LatentConfig, ModelConfig
 from seqvae_core.model import SeqVAE, build_model
 from seqvae_core.records import Batch, Noise, Shapes, Splits, Variable
+from seqvae_core.settings import CategoricalConfig
 from seqvae_core.testing.standins import (
     DECODED,
     FEATURES,
@@ -34,12 +35,24 @@ __all__ = ["CLASSES", "completed", "latents_proper", "small_batch", "small_model
 CLASSES = 3
 
 
-def small_shapes(*, frame: tuple[int, ...] = (3,)) -> Shapes:
+def small_shapes(*, frame: tuple[int, ...] = (3,), categorical: bool = False) -> Shapes:
     """Return shapes that every kind can be built for.
 
     Latents z, global, (3,), and s, local, (2,); labels speaker, a global class, phone, a local
     class, and pitch, a global number; features and decoded as the stand-in parts have them.
+
+    Args:
+        frame: shape of a frame.
+        categorical: with two latents more, of family "gumbel-categorical": c, global, of 4 values,
+            and d, local, of two groups of 3.
     """
+    more = {
+        "c": Variable(name="c", scope="global", shape=(4,), family="gumbel-categorical"),
+        "d": Variable(
+            name="d", scope="local", shape=(6,), family="gumbel-categorical",
+            categorical=CategoricalConfig(groups=2),
+        ),
+    }  # fmt: skip
     return Shapes(
         frame=frame,
         labels={
@@ -50,6 +63,7 @@ def small_shapes(*, frame: tuple[int, ...] = (3,)) -> Shapes:
         latents={
             "z": Variable(name="z", scope="global", shape=(3,)),
             "s": Variable(name="s", scope="local", shape=(2,)),
+            **(more if categorical else {}),
         },
         features=FEATURES,
         decoded=DECODED,
@@ -187,7 +201,11 @@ def small_model(
     features = tuple(v for v in shapes.latents.values() if v.name not in proper)
     latents = {
         name: LatentConfig(
-            scope=v.scope, dim=v.size, family=v.family, prior=priors.get(name, StandInPrior())
+            scope=v.scope,
+            dim=v.size,
+            family=v.family,
+            categorical=v.categorical,
+            prior=priors.get(name, StandInPrior()),
         )
         for name, v in proper.items()
     }

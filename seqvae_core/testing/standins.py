@@ -21,18 +21,29 @@ from seqvae_core.components import (
     Prior,
     PriorConfig,
 )
-from seqvae_core.functional import full_precision, gaussian_log_prob, masked_mean
-from seqvae_core.records import Noise, Shapes, Variable
+from seqvae_core.functional import (
+    categorical_kl,
+    full_precision,
+    gaussian_log_prob,
+    grouped_log_softmax,
+    gumbel_softmax,
+    masked_mean,
+    one_hot,
+)
+from seqvae_core.records import Distribution, Noise, Shapes, Variable
 
 __all__ = [
     "DECODED",
     "FEATURES",
+    "Categorical",
     "Gaussian",
     "StandInBackbone",
     "StandInDecoder",
     "StandInEncoder",
     "StandInLikelihood",
     "StandInPrior",
+    "law",
+    "raw_width",
 ]
 
 FEATURES = 6
@@ -64,9 +75,51 @@ class Gaussian:
         return Gaussian(self.mean.detach(), self.logvar.detach())
 
 
-def _gaussian(raw: Tensor, shape: tuple[int, ...]) -> Gaussian:
+@frozen(eq=False)
+class Categorical:
+    """Groups of categorical variables, float32 at least, with samples relaxed at τ = 1."""
+
+    logits: Tensor
+    groups: int
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """The log probability of each value, (B, [T,] D)."""
+        return grouped_log_softmax(self.logits, self.groups)
+
+    @property
+    def mean(self) -> Tensor:
+        """The probabilities, (B, [T,] D)."""
+        return self.log_probabilities.exp()
+
+    def rsample(self, noise: Noise) -> Tensor:
+        """Return a relaxed sample, (B, [T,] D)."""
+        return gumbel_softmax(self.logits, noise.uniform(self.logits), 1.0, self.groups)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return c·ln π in nats, (B, [T,] D)."""
+        return value * self.log_probabilities
+
+    def kl(self, other: Any, sample: Tensor) -> Tensor:
+        """Return the terms of the KL in nats, whatever the sample."""
+        return categorical_kl(self.logits, other.log_probabilities, self.groups)
+
+    def detach(self) -> "Categorical":
+        """Return the same distribution without its graph."""
+        return Categorical(self.logits.detach(), self.groups)
+
+
+def raw_width(variable: Variable) -> int:
+    """Return how many numbers `law` makes a latent's distribution of."""
+    return variable.size if variable.categorical else 2 * variable.size
+
+
+def law(raw: Tensor, variable: Variable) -> Distribution:
+    """Return the distribution of a latent, of its family, from a network's numbers."""
+    shape = (*raw.shape[:-1], *variable.shape)
+    if variable.categorical:
+        return Categorical(full_precision(raw).reshape(shape), variable.categorical.groups)
     mean, logvar = full_precision(raw).chunk(2, -1)
-    shape = (*raw.shape[:-1], *shape)
     return Gaussian(mean.reshape(shape), torch.tanh(logvar).reshape(shape))
 
 
@@ -90,33 +143,38 @@ class LinearEncoder(Encoder):
     def __init__(self, features: int, latents: list[Variable]):
         super().__init__()
         self.latents = latents
-        self.heads = nn.ModuleDict({v.name: nn.Linear(features, 2 * v.size) for v in latents})
+        self.heads = nn.ModuleDict({v.name: nn.Linear(features, raw_width(v)) for v in latents})
 
     def forward(self, features: Tensor, mask: Tensor, draw: Draw) -> None:
         """Draw every latent."""
         pooled = masked_mean(features, mask)
         for variable in self.latents:
             seen = pooled if variable.scope == "global" else features
-            draw(variable.name, _gaussian(self.heads[variable.name](seen), variable.shape))
+            draw(variable.name, law(self.heads[variable.name](seen), variable))
 
 
-class NormalPrior(Prior):
-    """N(0, I)."""
+class StandardPrior(Prior):
+    """N(0, I), or every value as likely."""
 
     def __init__(self, variable: Variable):
         super().__init__()
         self.variable = variable
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
-    def forward(self, sample: Tensor, mask: Tensor) -> Gaussian:
-        """Return N(0, I) of the sample's shape."""
-        return Gaussian(torch.zeros_like(sample), torch.zeros_like(sample))
+    def forward(self, sample: Tensor, mask: Tensor) -> Distribution:
+        """Return the prior of the sample's shape."""
+        zero = torch.zeros_like(sample)
+        if self.variable.categorical:
+            return Categorical(zero, self.variable.categorical.groups)
+        return Gaussian(zero, zero)
 
     def sample(self, n: int, lengths: Tensor, noise: Noise) -> Tensor:
-        """Draw (n, *shape), or (n, max(lengths), *shape)."""
+        """Draw (n, *shape), or (n, max(lengths), *shape); one-hot if categorical."""
         frames = () if self.variable.scope == "global" else (int(lengths.max()),)
         zero: Any = self.zero
-        return noise.normal(zero.expand(n, *frames, *self.variable.shape))
+        drawn = self(zero.expand(n, *frames, *self.variable.shape), lengths).rsample(noise)
+        groups = self.variable.categorical
+        return one_hot(drawn, groups.groups) if groups else drawn
 
 
 class LinearDecoder(Decoder):
@@ -204,13 +262,13 @@ class StandInEncoder(EncoderConfig):
 
 @frozen(kw_only=True)
 class StandInPrior(PriorConfig):
-    """N(0, I), for a latent of either scope."""
+    """N(0, I), or uniform for a categorical latent, of either scope."""
 
     name: ClassVar[str] = "testing-prior"
 
     def build(self, shapes: Shapes) -> Prior:
         """Build the module."""
-        return NormalPrior(shapes.latent(shapes.target))
+        return StandardPrior(shapes.latent(shapes.target))
 
 
 @frozen(kw_only=True)

@@ -16,7 +16,7 @@ from seqvae_core.records import Batch, Latent, Noise, Output, Shapes
 from seqvae_core.testing.claims import Subject, finite, identical, require, shaped
 from seqvae_core.testing.parts import Part, check_part
 from seqvae_core.testing.small import latents_proper, small_model
-from seqvae_core.testing.standins import Gaussian
+from seqvae_core.testing.standins import Categorical, Gaussian
 
 __all__ = ["check_regularizer"]
 
@@ -67,6 +67,8 @@ def spilled(model: SeqVAE, batch: Batch, noise: Noise) -> Output:
             other = junk.reshape(*junk.shape[:2], *[1] * (value.ndim - 2)).expand_as(value)
             return torch.where(_aligned(batch.mask, value), value, other)
 
+        if isinstance(given, Categorical):
+            return evolve(given, logits=fill(given.logits))
         return given and Gaussian(fill(given.mean), fill(given.logvar))
 
     latents: dict[str, Latent] = {

@@ -94,6 +94,10 @@ def measure(run):
     return {"bytes": (run / "report.html").stat().st_size}
 
 
+def pictures(run):
+    return {run.parent.name: b"a picture"} if run.name == "seed-2" else {}
+
+
 def page(records, folder):
     lines = [f"- {each['key']}: {each['figures']['rates/elbo']}\\n" for each in records]
     (folder / "acme-study.md").write_text("".join(lines))
@@ -103,7 +107,8 @@ def page(records, folder):
 def seqvae_studies():
     return [
         Study(name="acme-study", summary="tiny cells", reference="none", measure=measure,
-              roots={"gate": "a folder that says when"}, cells=cells, page=page)
+              pictures=pictures, roots={"gate": "a folder that says when"}, cells=cells,
+              page=page)
     ]
 '''
 
@@ -180,6 +185,11 @@ def test_run_directories_of_finished_cells_are_removed(finished):
     left = [path for path in (finished / "runs").rglob("*") if path.is_file()]
 
     assert not [path for path in left if {"tiny", "wide"} & set(path.parts)]
+
+
+def test_pictures_of_a_run_outlive_it_beside_the_page(finished):
+    assert [path.name for path in (finished / "out").glob("*.png")] == ["acme-study-wide.png"]
+    assert (finished / "out" / "acme-study-wide.png").read_bytes() == b"a picture"
 
 
 def test_a_cell_that_fails_is_named_with_its_last_line_and_the_others_go_on(finished):

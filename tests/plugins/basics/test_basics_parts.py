@@ -11,9 +11,9 @@ from hypothesis import given
 from strategies import normal, seeds
 
 from seqvae_basics import autoregressive_config, config
+from seqvae_core.components import KINDS
 from seqvae_core.config import plain, structure_component
 from seqvae_core.errors import ConfigError, DataError, ShapeError
-from seqvae_core.plugins import KINDS
 from seqvae_core.records import Noise, Shapes, Variable
 from seqvae_core.testing.strategies import components
 
@@ -71,7 +71,9 @@ def test_settings_out_of_range_are_refused(basics, kind, settings, message):
 
 def test_an_unknown_family_is_refused_with_the_latent_and_the_known_ones():
     shapes = evolve(SHAPES, latents={"z": evolve(Z, family="gumbel")})
-    with pytest.raises(ConfigError, match="unknown family 'gumbel' of latent 'z'; known: gaussian"):
+    with pytest.raises(
+        ConfigError, match="unknown family 'gumbel' of latent 'z'; known: gaussian,"
+    ):
         config.DSAEFactorised().build(shapes)
 
 

@@ -23,6 +23,7 @@ from seqvae_tasks.config import (
     Swap,
     Verification,
 )
+from seqvae_tasks.config_codes import Traverse, UnsupervisedClassification
 from seqvae_tasks.config_disentanglement import DCI, MIG, LocalDisentanglement, Modularity
 from seqvae_tasks.config_generation import MCAS, InputInformation, Recovery, SwapJudge
 from seqvae_tasks.config_leakage import Leakage
@@ -68,6 +69,8 @@ TASKS = [
     MIG(),
     Modularity(),
     DCI(points=40),
+    Traverse(items=1, steps=2, plane_steps=2),
+    UnsupervisedClassification(),
 ]
 each_task = pytest.mark.parametrize("config", TASKS, ids=lambda config: config.name)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mirror import mirror, relabelled, sequences, splits
 
-from seqvae_core.errors import DataError
+from seqvae_core.errors import DataError, ShapeError
 from seqvae_core.records import Noise, Splits
 from seqvae_tasks.config import Probe
 from seqvae_tasks.fitting import Probing, arrange
@@ -40,6 +40,26 @@ def test_labels_are_read_where_they_lie_and_nowhere_else():
         assert metrics[f"pitch/z/{reader}"] > 0.95
         assert metrics[f"pitch/pooled s/{reader}"] < 0.5
     assert metrics["speaker/chance"] == pytest.approx(1 / 3)
+
+
+def test_parts_of_latents_are_read_by_themselves():
+    """The speaker lies on a circle in z: neither number alone tells all speakers from z's pair."""
+    found = run(splits(), codes=("z[:1]", "z[1]", "s[0]"), classifier=("linear",))
+    for part in ("z[:1]", "z[1]"):
+        assert found.metrics[f"speaker/{part}/linear"] <= found.metrics["speaker/z/linear"]
+    assert found.metrics["phone/s[0] per frame/linear"] == 1.0
+    assert "speaker/pooled s[0]/linear" in found.metrics
+    [row] = [r for r in found.tables["speaker: accuracy in %"] if r["representation"] == "z[1]"]
+    assert row["dimensions"] == 1
+    whole = run(splits(), classifier=("linear",)).metrics
+    assert whole.items() <= found.metrics.items()
+
+
+def test_a_part_that_is_not_there_is_refused_before_anything_is_encoded():
+    with pytest.raises(
+        ShapeError, match=r"probe got bound 3 in code 'z\[:3\]', out of range for 2"
+    ):
+        Probe(codes=("z[:3]",)).build(mirror().shapes)
 
 
 def test_every_table_has_all_baselines():

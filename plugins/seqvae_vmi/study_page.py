@@ -1,0 +1,300 @@
+"""The page of the study of VMI: contrasts, tables and plots, from the records alone."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+
+from seqvae_core.files import write_atomic
+from seqvae_core.study import Record
+from seqvae_tasks.contrasts import Tested, holm, paired, spread
+from seqvae_vmi.study import (
+    ARMS,
+    CONTRASTS,
+    GROUPS,
+    JOINT,
+    KEPT_CONTRASTS,
+    PUBLISHED_STEPS,
+    RATE,
+    SEEDS,
+    STEPS,
+    TEMPERATURES,
+    Contrast,
+    key,
+)
+
+__all__ = ["COLUMNS", "SPEECH_COLUMNS", "write"]
+
+_DIGIT = "unsupervised-classification/digit"
+COLUMNS = {
+    "bound, hard, prior": "bound-c/prior/c",
+    "hard, posterior": "bound-c/posterior/c",
+    "soft, prior": "bound-c/prior soft/c",
+    "soft, posterior": "bound-c/posterior soft/c",
+    "z[:2], prior": "bound-z/prior/joint",
+    "KL of c": "rates/kl/c",
+    "KL of z": "rates/kl/z",
+    "ELBO": "rates/elbo",
+    "majority": f"{_DIGIT}/c/majority",
+    "Hungarian": f"{_DIGIT}/c/hungarian",
+    "transductive majority": f"{_DIGIT}/c/transductive majority",
+    "10-means of z, Hungarian": f"{_DIGIT}/10-means of z/hungarian",
+}
+GRID_COLUMNS = {
+    "z[0], prior": "bound-z/prior/z[0]",
+    "z[1], prior": "bound-z/prior/z[1]",
+    "both, prior": "bound-z/prior/joint",
+    "both, posterior": "bound-z/posterior/joint",
+    "KL of z": "rates/kl/z",
+    "ELBO": "rates/elbo",
+}
+SPEECH_COLUMNS = {
+    "speaker off z[:2]": "probe/speaker/z[:2]/linear",
+    "off z[2:]": "probe/speaker/z[2:]/linear",
+    "off z": "probe/speaker/z/linear",
+    "bound on I(z[:2]; x̃)": "bound-z/posterior/joint",
+    "KL of z": "rates/kl/z",
+    "ELBO": "rates/elbo",
+}
+
+Found = Mapping[str, Record]
+
+
+def write(records: Sequence[Record], folder: Path) -> None:
+    """Write `vmi.md` and its plots; pictures of runs that are there are shown."""
+    found = {record["key"]: record for record in records}
+    head = (Path(__file__).parent / "study_head.md").read_text(encoding="utf-8")
+    parts = [head + _budget(found), f"## What is tested\n\n{_TESTED}\n", *_contrasts(found)]
+    if any(r["group"] == "entropy" for r in records):
+        parts += [f"## With H(c) kept\n\n{_KEPT}\n", *_contrasts(found, KEPT_CONTRASTS)]
+    if any(r["group"] in ("confirmatory", "entropy") for r in records):
+        parts += [f"## {GROUPS['confirmatory']}\n", *_joint(found)]
+        write_atomic(folder / "vmi.png", _plot(found))
+        parts.append("![bounds and KL over training; accuracy of each run](vmi.png)\n")
+    if any(r["group"] == "gaussian" for r in records):
+        parts += [f"## {GROUPS['gaussian']}\n", *_table(found, "mnist-gaussian", GRID_COLUMNS)]
+        parts += _pictures(folder)
+    if any(r["group"] == "speech" for r in records):
+        parts += [f"## {GROUPS['speech']}\n", *_table(found, "japanese-vowels", SPEECH_COLUMNS)]
+        parts += _speech(found)
+    write_atomic(folder / "vmi.md", "\n".join(parts))
+
+
+# What was done -----------------------------------------------------------------------------------
+
+
+def _budget(found: Found) -> str:
+    images = {
+        round(math.exp(record["figures"]["rates/ln N"]))
+        for record in found.values()
+        if record["group"] != "speech"
+    }
+    counts = " or ".join(f"{count:,}" for count in sorted(images))
+    data = f" ({counts} training images; the official test part)" if images else ""
+    return (
+        f"- **Budget: {STEPS:,} steps of 64 images{data}**, where the published runs have "
+        f"{PUBLISHED_STEPS:,} of 124: the sizes of effects are no estimate of theirs, only the "
+        "directions are. Networks as published, at half their widths; Adam at 1e-3.\n"
+        f"- Annealed: τ = max(exp(-{RATE:.3g}·step), 0.3), the published rate of 1.5e-5 over "
+        f"{PUBLISHED_STEPS:,} steps brought to {STEPS:,}. In the published code τ stayed 1.\n"
+        "- Loss as published, in nats: a Gaussian likelihood of variance 1.96, λ = 2 on c and 0.1 "
+        "on z[:2], pairs from the posterior, H(c) dropped. The VAE is the same without the term.\n"
+        "- The model of the last step is evaluated. Bounds are read by a fresh Q, the same for all "
+        "cells, on pairs of the test part. Accuracies are of test digits in evaluation mode, "
+        "values mapped to digits on the training part; transductive: on the test part itself.\n"
+        f"- Fixed before anything was run, in `seqvae_vmi/study.py`: the arms, {len(SEEDS)} seeds "
+        f"and {len(CONTRASTS)} contrasts. The other groups are descriptive.\n"
+    )
+
+
+# Contrasts ---------------------------------------------------------------------------------------
+
+
+_TESTED = (
+    f"VMI - VAE over {len(SEEDS)} seeds, claimed by the paper to be above 0; two-sided paired "
+    f"t-tests, p adjusted by Holm for {len(CONTRASTS)} contrasts."
+)
+_KEPT = (
+    "The published loss drops H(c). A code that has one and the same value for every x then lowers "
+    "it: λ·E[-ln Q] falls by λ ln 10 with λ = 2, and the KL rises by ln 10 alone, though the bound "
+    "stays at 0. The arm here, of our own, keeps H(c) of the batch's mean of c and is the same but "
+    "for that. It was added after a look at training curves of a seed that is none of the "
+    "study's; its tests are a family of their own, of "
+    f"{len(KEPT_CONTRASTS)} contrasts."
+)
+
+
+def _contrasts(found: Found, contrasts: Sequence[Contrast] = CONTRASTS) -> list[str]:
+    """Return the tests of the contrasts whose arms have all seeds.
+
+    Those that are missing count as the largest p in Holm's rule, which can only raise the others.
+    """
+    tests = [_tested(found, contrast) for contrast in contrasts]
+    adjusted = holm([1.0 if test is None else test.p for test in tests])
+    lines = [
+        f"| contrast | | {ARMS[contrasts[0].arm]}, VAE | difference | p | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for contrast, test, p in zip(contrasts, tests, adjusted, strict=True):
+        start = f"| {contrast.title} | {TEMPERATURES[contrast.temperature]} |"
+        if test is None:
+            lines.append(f"{start} | | | not all seeds are there |")
+            continue
+        both = ", ".join(
+            f"{mean(_values(found, _keys(arm, contrast.temperature), contrast.figure)):.3g}"
+            for arm in (contrast.arm, "vanilla")
+        )
+        shown = f"{test.difference:+.3g} [{test.low:+.3g}, {test.high:+.3g}]"
+        lines.append(f"{start} {both} | {shown} | {p:.2g} | {_verdict(test, p)} |")
+    return [*lines, ""]
+
+
+def _tested(found: Found, contrast: Contrast) -> Tested | None:
+    one, other = (
+        _values(found, _keys(arm, contrast.temperature), contrast.figure)
+        for arm in (contrast.arm, "vanilla")
+    )
+    if len(one) < len(SEEDS) or len(other) < len(SEEDS):
+        return None
+    return paired([a - b for a, b in zip(one, other, strict=True)])
+
+
+def _verdict(test: Tested, p: float) -> str:
+    if p >= 0.05:
+        return "**undecided**"
+    return "**confirmed**" if test.difference > 0.0 else "**refuted**"
+
+
+def _keys(arm: str, temperature: str) -> list[str]:
+    return [key("mnist", arm, temperature, seed) for seed in SEEDS]
+
+
+def _values(found: Found, keys: Sequence[str], figure: str) -> list[float]:
+    records = [found[name]["figures"] for name in keys if name in found]
+    return [figures[figure] for figures in records if figure in figures]
+
+
+# Tables ------------------------------------------------------------------------------------------
+
+
+def _joint(found: Found) -> list[str]:
+    variants = [(arm, t) for arm, t in JOINT if any(name in found for name in _keys(arm, t))]
+    titles = [f"{TEMPERATURES[t]}, {ARMS[arm]}" for arm, t in variants]
+    lines = [
+        "Mean ± standard deviation over seeds; bounds on I(c; x̃), KL and ELBO in nats, bounds and "
+        "KL of c at most ln 10 = 2.303; relaxed samples cap the bound below that even for a "
+        "perfect Q, at 0.73 for uniform logits and τ = 1.\n",
+        f"| | {' | '.join(titles)} |",
+        "|---" * (1 + len(variants)) + "|",
+    ]
+    arms = [_keys(arm, temperature) for arm, temperature in variants]
+    rows = {"seeds": [str(sum(name in found for name in keys)) for keys in arms]}
+    for title, figure in COLUMNS.items():
+        rows[title] = [_shown(_values(found, keys, figure)) for keys in arms]
+    seconds = [[found[name]["cpu_seconds"] for name in keys if name in found] for keys in arms]
+    rows["processor s"] = [f"{mean(each):.0f}" if each else "" for each in seconds]
+    lines += [f"| {title} | {' | '.join(row)} |" for title, row in rows.items()]
+    return [*lines, ""]
+
+
+def _shown(values: Sequence[float]) -> str:
+    return spread(values) if values else ""
+
+
+def _table(found: Found, data: str, columns: Mapping[str, str]) -> list[str]:
+    lines = [
+        "| | seeds | " + " | ".join(columns) + " | processor s |",
+        "|---" * (3 + len(columns)) + "|",
+    ]
+    for arm, title in ARMS.items():
+        keys = [name for name in found if name.startswith(f"{data}/{arm}/")]
+        if keys:
+            cells = [_shown(_values(found, keys, figure)) for figure in columns.values()]
+            seconds = mean(found[name]["cpu_seconds"] for name in keys)
+            lines.append(f"| {title} | {len(keys)} | {' | '.join(cells)} | {seconds:.0f} |")
+    return [*lines, ""]
+
+
+def _speech(found: Found) -> list[str]:
+    """Say by how much VMI moves the speaker into the two numbers, where both arms have a seed."""
+    shared = [
+        name.removeprefix("japanese-vowels/vmi/")
+        for name in found
+        if name.startswith("japanese-vowels/vmi/")
+        and name.replace("/vmi/", "/vanilla/") in found
+    ]  # fmt: skip
+    if len(shared) < 2:
+        return []
+    lines = [f"VMI - VAE over {len(shared)} seeds, not tested:\n"]
+    for title, figure in list(SPEECH_COLUMNS.items())[:3]:
+        one, other = (
+            _values(found, [f"japanese-vowels/{arm}/{name}" for name in shared], figure)
+            for arm in ("vmi", "vanilla")
+        )
+        test = paired([a - b for a, b in zip(one, other, strict=True)])
+        lines.append(f"- {title}: {test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]")
+    return [*lines, ""]
+
+
+def _pictures(folder: Path) -> list[str]:
+    return [
+        f"{title}: the grid of the two selected latents from -3 to 3, all others at 0\n\n"
+        f"![the grid of z[0] and z[1], {title}](vmi-grid-{arm}.png)\n"
+        for arm, title in ARMS.items()
+        if (folder / f"vmi-grid-{arm}.png").is_file()
+    ]
+
+
+# Plots -------------------------------------------------------------------------------------------
+
+
+def _plot(found: Found) -> bytes:
+    from seqvae_core.pictures import PALETTE, figure, png, tidy
+
+    picture = figure(11.0, 3.4)
+    hard, soft, kl, accuracy = picture.subplots(1, 4)
+    for number, (arm, temperature) in enumerate(JOINT):
+        keys = [name for name in _keys(arm, temperature) if name in found]
+        color = PALETTE[list(ARMS).index(arm)]
+        style = {"color": color, "linestyle": "-" if temperature == "fixed" else "--"}
+        label = f"{ARMS[arm]}, {TEMPERATURES[temperature]}"
+        for axes, name in ((hard, "hard"), (soft, "soft"), (kl, "kl")):
+            lines = [_curve(found[each], name) for each in keys]
+            for line in lines:
+                axes.plot(line.keys(), line.values(), alpha=0.25, linewidth=0.8, **style)
+            if lines:
+                steps = sorted(set.intersection(*(set(line) for line in lines)))
+                centre = [float(np.mean([line[step] for line in lines])) for step in steps]
+                axes.plot(steps, centre, label=label, linewidth=1.8, **style)
+        values = _values(found, keys, f"{_DIGIT}/c/majority")
+        accuracy.plot([number] * len(values), values, "o", color=color, markersize=4)
+    for axes in (hard, soft, kl):
+        axes.axhline(math.log(10.0), color="#999999", linewidth=0.8)
+        axes.text(0.0, math.log(10.0), " ln 10", fontsize=8, va="bottom", color="#666666")
+        axes.set_xlabel("step", fontsize=9)
+    hard.set_title("bound, one-hot c from the prior", fontsize=9)
+    soft.set_title("bound, relaxed c from the posterior", fontsize=9)
+    kl.set_title("KL of c", fontsize=9)
+    kl.legend(fontsize=7, frameon=False)
+    accuracy.set_title("accuracy by majority", fontsize=9)
+    accuracy.set_xticks(
+        range(len(JOINT)), [f"{ARMS[a]}, {TEMPERATURES[t]}" for a, t in JOINT], fontsize=7,
+        rotation=25, ha="right",
+    )  # fmt: skip
+    for level in set(_values(found, list(found), f"{_DIGIT}/chance")):
+        accuracy.axhline(level, color="#999999", linewidth=0.8)
+    for axes in (hard, soft, kl, accuracy):
+        tidy(axes)
+    return png(picture)
+
+
+def _curve(record: Record, name: str) -> dict[int, float]:
+    start = f"curve/{name}/"
+    points = {
+        int(figure.removeprefix(start)): value
+        for figure, value in record["figures"].items()
+        if figure.startswith(start)
+    }
+    return dict(sorted(points.items()))
