@@ -278,7 +278,11 @@ def _plot(found: Found) -> bytes:
         accuracy.plot([number] * len(values), values, "o", color=color, markersize=4)
     for axes in (hard, soft, kl):
         axes.axhline(math.log(10.0), color="#999999", linewidth=0.8)
-        axes.text(0.0, math.log(10.0), " ln 10", fontsize=8, va="bottom", color="#666666")
+        axes.text(
+            0.02, math.log(10.0), "ln 10", fontsize=8, va="bottom", color="#666666",
+            transform=axes.get_yaxis_transform(),
+        )  # fmt: skip
+        axes.set_ylim(-0.15, 2.6)
         axes.set_xlabel("step", fontsize=9)
     hard.set_title("bound, one-hot c from the prior", fontsize=9)
     soft.set_title("bound, relaxed c from the posterior", fontsize=9)
@@ -291,6 +295,7 @@ def _plot(found: Found) -> bytes:
     )  # fmt: skip
     for level in set(_values(found, list(found), f"{_DIGIT}/chance")):
         accuracy.axhline(level, color="#999999", linewidth=0.8)
+    accuracy.set_ylim(0.0, 1.0)
     for axes in (hard, soft, kl, accuracy):
         tidy(axes)
     return png(picture)
