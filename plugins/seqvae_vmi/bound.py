@@ -29,7 +29,7 @@ from seqvae_vmi.config_bound import VMIBound
 from seqvae_vmi.losses import prior_entropy
 from seqvae_vmi.networks import QNetwork
 
-__all__ = ["Reading", "fit", "read_bound", "read_fixed", "vmi_bound"]
+__all__ = ["Reading", "Rows", "fit", "read_bound", "read_fixed", "vmi_bound"]
 
 _SIZE = 256  # pairs that Q reads at a time where it is not trained
 
@@ -180,7 +180,7 @@ def read_fixed(
         mine = [unit for unit in units if unit.variable.scope == scope]
         if mine:
             name = f"joint {scope}" if shared else "joint"
-            rows = _Rows.of(held, scope, config.held_out, seed)
+            rows = Rows.of(held, scope, config.held_out, seed)
             found = read_bound(mine, scores, held, rows, source, samples, name)
             for title, (share, entropy) in found.items():
                 estimates[title] = Estimate(
@@ -242,7 +242,7 @@ def _scores(network: QNetwork, held: Pairs) -> dict[str, Tensor]:
 
 
 @frozen(eq=False, kw_only=True)
-class _Rows:
+class Rows:
     """Which rows a bound is the mean over: sequences, or some of their frames.
 
     Attributes:
@@ -254,7 +254,8 @@ class _Rows:
     unit: Tensor | None = None
 
     @classmethod
-    def of(cls, pairs: Pairs, scope: Scope, most: int, seed: int) -> "_Rows":
+    def of(cls, pairs: Pairs, scope: Scope, most: int, seed: int) -> "Rows":
+        """Return all sequences, or at most that many of all real frames, at random."""
         if scope == "global":
             return cls()
         real = pairs.mask.flatten().nonzero()[:, 0]
@@ -268,7 +269,7 @@ class _Rows:
 
 
 def read_bound(
-    units: Sequence[Code], scores: Mapping[str, Tensor], held: Pairs, rows: "_Rows",
+    units: Sequence[Code], scores: Mapping[str, Tensor], held: Pairs, rows: "Rows",
     source: Source, samples: Samples, joint: str,
 ) -> dict[str, tuple[Tensor, float]]:  # fmt: skip
     """Return each row's share of the bound, (R,), and H(c), of each code and of all together.
