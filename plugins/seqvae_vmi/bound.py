@@ -1,7 +1,6 @@
 """How much of chosen codes a fixed model's decoder keeps: H(c) + E[ln Q(c|x̃)]."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -190,7 +189,7 @@ def read_fixed(
                 entropies[title] = entropy
             for unit in mine:
                 if unit.name in linear:
-                    line = rows.of_time(linear[unit.name], scope).double()
+                    line = rows.take(linear[unit.name]).double()
                     by_line[unit.name] = entropies[unit.name] + float(line.mean())
     return Reading(estimates=estimates, entropies=entropies, linear=by_line, converged=converged)
 
@@ -263,7 +262,7 @@ class Rows:
         unit = torch.unique(real // pairs.mask.shape[1], return_inverse=True)[1]
         return cls(at=real, unit=unit)
 
-    def of_time(self, value: Tensor, scope: Scope) -> Tensor:
+    def take(self, value: Tensor) -> Tensor:
         """Return (N, ...) as it is, or (N, T, ...) at the rows' frames, (R, ...)."""
         return value if self.at is None else value.flatten(0, 1)[self.at]
 
@@ -282,10 +281,9 @@ def read_bound(
     values: list[Tensor] = []
     total: Tensor | None = None
     for unit in units:
-        scope = unit.variable.scope
-        score = rows.of_time(scores[unit.name], scope)
-        value = rows.of_time(unit.of(held.latents), scope).double()
-        law = of_code(held.laws[unit.latent], unit, partial(rows.of_time, scope=scope))
+        score = rows.take(scores[unit.name])
+        value = rows.take(unit.of(held.latents)).double()
+        law = of_code(held.laws[unit.latent], unit, rows.take)
         if source == "prior":
             entropy = torch.full_like(score, prior_entropy(unit.variable.size, unit.groups))
         elif unit.groups:
