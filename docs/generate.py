@@ -8,8 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 
 from seqvae_core import Plugins
-from seqvae_core.components import Component
-from seqvae_core.plugins import KINDS
+from seqvae_core.components import KINDS, Component
 from seqvae_core.settings import OptimizerConfig, Schedule
 
 PAGE = Path(__file__).parent / "reference" / "components.md"

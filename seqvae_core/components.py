@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from seqvae_core.model import SeqVAE
 
 __all__ = [
+    "KINDS",
     "Backbone",
     "BackboneConfig",
     "Component",
@@ -423,3 +424,19 @@ class DatasetConfig(Component):
         Raises:
             DataError: one line, with the file, what was expected and what was got.
         """
+
+
+KINDS: Mapping[str, type[Component]] = {
+    base.kind: base
+    for base in (
+        BackboneConfig,
+        EncoderConfig,
+        PriorConfig,
+        DecoderConfig,
+        LikelihoodConfig,
+        RegularizerConfig,
+        MIEstimatorConfig,
+        TaskConfig,
+        DatasetConfig,
+    )
+}

@@ -12,9 +12,9 @@ import attrs
 import cattrs
 import tomli_w
 
-from seqvae_core.components import Component
+from seqvae_core.components import KINDS, Component
 from seqvae_core.errors import ConfigError, SeqVAEError
-from seqvae_core.plugins import KINDS, Plugins, did_you_mean, label
+from seqvae_core.plugins import Plugins, did_you_mean, label
 
 __all__ = ["converter", "dump", "plain", "structure", "structure_component"]
 

@@ -28,6 +28,8 @@ import pluggy
 from attrs import frozen
 
 if TYPE_CHECKING:
+    import click
+
     from seqvae_core.components import (
         BackboneConfig,
         DatasetConfig,
@@ -42,7 +44,12 @@ if TYPE_CHECKING:
     from seqvae_core.records import Run
     from seqvae_core.study import Study
 
-__all__ = ["Preset", "hookimpl", "hookspec"]
+__all__ = ["COMMANDS", "Preset", "hookimpl", "hookspec"]
+
+COMMANDS = frozenset({
+    "components", "data", "evaluate", "plugins", "presets", "report", "reproduce", "resume",
+    "show", "train",
+})  # fmt: skip
 
 hookspec = pluggy.HookspecMarker("seqvae")
 hookimpl = pluggy.HookimplMarker("seqvae")
@@ -132,6 +139,15 @@ def seqvae_presets() -> "Iterable[Preset]":  # type: ignore[empty-body]
 @hookspec
 def seqvae_studies() -> "Iterable[Study]":  # type: ignore[empty-body]
     """Return studies: the training runs of a paper's experiment, and the page made from them."""
+
+
+@hookspec
+def seqvae_commands() -> "Iterable[click.Command]":  # type: ignore[empty-body]
+    """Return commands of `seqvae`; not named as one of `COMMANDS`, which are its own.
+
+    Asked of installed plugins, also by `seqvae --help`: torch and the like are to be imported by
+    the command when it runs, not by the plugin's module.
+    """
 
 
 # Lifecycle -------------------------------------------------------------------------------------

@@ -12,8 +12,7 @@ import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from seqvae_core import components, discovery, hookspecs
-from seqvae_core.components import Component
+from seqvae_core import discovery, hookspecs
 from seqvae_core.discovery import GROUP, Plugin
 from seqvae_core.errors import (
     ConfigError,
@@ -22,30 +21,15 @@ from seqvae_core.errors import (
     SeqVAEError,
     UnknownComponentError,
 )
-from seqvae_core.hookspecs import Preset
+from seqvae_core.hookspecs import COMMANDS, Preset
 from seqvae_core.study import Study
 
 if TYPE_CHECKING:
     from seqvae_core.records import Run
 
-__all__ = ["KINDS", "Plugin", "Plugins", "did_you_mean", "label"]
+__all__ = ["Plugin", "Plugins", "did_you_mean", "label"]
 
-KINDS: Mapping[str, type[Component]] = {
-    base.kind: base
-    for base in (
-        components.BackboneConfig,
-        components.EncoderConfig,
-        components.PriorConfig,
-        components.DecoderConfig,
-        components.LikelihoodConfig,
-        components.RegularizerConfig,
-        components.MIEstimatorConfig,
-        components.TaskConfig,
-        components.DatasetConfig,
-    )
-}
-
-_RECORDS: Mapping[str, type] = {"preset": Preset, "study": Study}
+_INSTANCES = {"preset", "study", "command"}  # what hooks return themselves, not its class
 _KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -67,9 +51,11 @@ class Plugins:
 
     Args:
         strict: raise at the first plugin that fails instead of leaving it out.
+        only: the kinds of what is asked of the plugins, such as "command"; all if left out.
     """
 
-    def __init__(self, *, strict: bool = False):
+    def __init__(self, *, strict: bool = False, only: Iterable[str] | None = None):
+        self._kinds = _bases(only)
         self.strict = strict or os.environ.get("SEQVAE_STRICT_PLUGINS") == "1"
         self.all: list[Plugin] = []
         self._manager = pluggy.PluginManager(GROUP)
@@ -77,13 +63,24 @@ class Plugins:
         self._silenced: set[tuple[str, str]] = set()
 
     @classmethod
-    def load(cls, modules: Iterable[str] = (), *, strict: bool = False) -> "Plugins":
+    def load(
+        cls,
+        modules: Iterable[str] = (),
+        *,
+        strict: bool = False,
+        only: Iterable[str] | None = None,
+    ) -> "Plugins":
         """Load every installed plugin, then `modules` (names, or paths of single files).
+
+        Args:
+            modules: beside the installed plugins.
+            strict: see the class.
+            only: see the class; what is not asked for is not imported either.
 
         Raises:
             PluginError: if one of `modules` fails, or any plugin when `strict`.
         """
-        plugins = cls(strict=strict)
+        plugins = cls(strict=strict, only=only)
         for plugin, load in discovery.installed():
             plugins._attempt(plugin, load, strict=plugins.strict)
         for module in modules:
@@ -233,7 +230,7 @@ class Plugins:
 
     def _collect(self, name: str) -> dict[str, list[Any]]:
         provides: dict[str, list[Any]] = {}
-        for kind, base in {**KINDS, **_RECORDS}.items():
+        for kind, base in self._kinds.items():
             hook = "seqvae_studies" if kind == "study" else f"seqvae_{kind}s"
             for implementation in getattr(self._manager.hook, hook).get_hookimpls():
                 if implementation.plugin_name == name:
@@ -261,6 +258,19 @@ class Plugins:
         return rivals[0][1]
 
 
+def _bases(only: Iterable[str] | None) -> dict[str, type]:
+    """Return the class of what each kind's hook returns; torch is imported for components alone."""
+    import click
+
+    bases: dict[str, type] = {"preset": Preset, "study": Study, "command": click.Command}
+    wanted = None if only is None else set(only)
+    if wanted is None or wanted - bases.keys():
+        from seqvae_core.components import KINDS
+
+        bases = {**KINDS, **bases}
+    return {kind: base for kind, base in bases.items() if wanted is None or kind in wanted}
+
+
 def _check_hooks(module: Any) -> None:
     """Refuse what pluggy would pass over, or pass over in some of its versions only."""
     for name, function in inspect.getmembers(module, inspect.isroutine):
@@ -282,7 +292,7 @@ def _check_hooks(module: Any) -> None:
 
 def _check_items(items: list[Any], kind: str, base: type, hook: str) -> None:
     for item in items:
-        if kind in _RECORDS:
+        if kind in _INSTANCES:
             if not isinstance(item, base):
                 raise PluginError(f"{hook} returned {item!r}, expected a {base.__name__}")
         elif not (inspect.isclass(item) and issubclass(item, base)):
@@ -291,6 +301,8 @@ def _check_items(items: list[Any], kind: str, base: type, hook: str) -> None:
             raise PluginError(f"{item.__name__} from {hook} does not define build()")
         if not isinstance(item.name, str) or not _KEBAB.fullmatch(item.name):
             raise PluginError(f"{hook} returned the name {item.name!r}, expected kebab-case")
+        if kind == "command" and item.name in COMMANDS:
+            raise DuplicateComponentError(f"command '{item.name}' is one of seqvae's own")
     names = [item.name for item in items]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DuplicateComponentError(f"{hook} returned '{twice[0]}' twice")

@@ -404,6 +404,7 @@ class Splits:
         restore: from an item's x, (T, *frame), to the units that the data came in.
         sound: from restored frames to a WAV file, for data that can be heard.
         factors: of data that can be made anew for any of their factors' values.
+        entropy: h(x) of a sequence in nats, of data whose density is known.
     """
 
     train: Any
@@ -414,6 +415,7 @@ class Splits:
     restore: "Callable[[NDArray[Any]], NDArray[Any]] | None" = None
     sound: "Callable[[NDArray[Any]], bytes] | None" = None
     factors: Factors | None = None
+    entropy: float | None = None
 
 
 @define(eq=False, kw_only=True)

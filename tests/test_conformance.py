@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqvae_core.components import KINDS
 from seqvae_core.config import structure_component
-from seqvae_core.plugins import KINDS, Plugins
+from seqvae_core.plugins import Plugins
 from seqvae_core.testing import check_component, small_shapes
 
 PLUGINS = Plugins.load(strict=True)
@@ -45,7 +46,8 @@ VARIANTS = {
         {"channels": 4, "feature": "h", "feature_levels": 2, "hidden": [5]},
     ],
     ("likelihood", "gaussian"): [
-        *({"scale": scale} for scale in ("learned", "network", "fixed")), {"support": "symmetric"},
+        *({"scale": scale} for scale in ("learned", "scalar", "network", "fixed")),
+        {"support": "symmetric"},
     ],
     ("likelihood", "bernoulli"): [{"binarize": binarize} for binarize in ("none", "dynamic")],
     ("likelihood", "categorical"): [{"levels": levels} for levels in (2, 256)],
@@ -94,7 +96,15 @@ VARIANTS = {
     ("task", "input-information"): [{}, {"samples": 1, "block": 4, "margin": 0.0}],
     ("task", "mcas"): [{"permutations": 2, "resamples": 20, "draw": draw}
                        for draw in ("sample", "mean")],
-    ("task", "influence"): [{}, {"part": "train", "latent": "s", "posteriors": 40, "pairs": 30}],
+    ("task", "influence"): [
+        {}, {"part": "train", "latent": "s", "posteriors": 40, "pairs": 30, "decoded": "prior"},
+    ],
+    ("task", "factor-selection"): [
+        {"resamples": 5, "draws": 2, "keep": [1]},
+        {"resamples": 5, "reader": "recurrent", "steps": 2, "pictures": 0, "unit": "speaker"},
+    ],
+    ("task", "fano-bound"): [{"resamples": 5, "keep": [1]}],
+    ("task", "reconstruction-bound"): [{"resamples": 5}, {"entropy": 3.0, "keep": []}],
     ("task", "jacobian-columns"): [{"resamples": 20},
                                    {"latent": "z", "pictures": 0, "resamples": 20}],
     ("task", "mig"): [{}, {"latent": "s", "labels": ["speaker"], "points": 10, "bins": 3}],
@@ -112,6 +122,7 @@ VARIANTS = {
     ],
     ("task", "unsupervised-classification"): [{"resamples": 20}, {"fit": "valid"}],
     ("task", "traverse"): [{}, {"codes": ["s[1]", "z"], "start": "prior", "plane_steps": 2}],
+    ("dataset", "linear-gaussian"): [{"count": 40}, {"count": 30, "size": 2, "factors": 2}],
     ("dataset", "three-dots"): [{"count": 6, "valid": 2, "test": 3}],
 }  # fmt: skip
 # Data sets that need files, and the test module that checks them on files of its own.

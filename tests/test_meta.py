@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from seqvae_core import hookspecs
-from seqvae_core.plugins import KINDS, Plugins
+from seqvae_core.components import KINDS
+from seqvae_core.plugins import Plugins
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = sorted((ROOT / "seqvae_core").rglob("*.py"))
@@ -42,7 +43,7 @@ def test_every_hook_is_named_in_a_test(hook):
 
 def test_there_is_a_hook_for_each_kind_and_a_method_for_each_observer():
     observers = {"before_run", "after_step", "after_evaluation", "after_run"}
-    kinds = {f"{kind}s" for kind in [*KINDS, "preset"]} | {"studies"}
+    kinds = {f"{kind}s" for kind in [*KINDS, "preset", "command"]} | {"studies"}
     assert {hook.removeprefix("seqvae_") for hook in HOOKS} == kinds | observers
     for name in observers:
         spec = inspect.signature(getattr(hookspecs, f"seqvae_{name}"))
@@ -119,6 +120,10 @@ def test_imports_keep_to_the_layers():
             {"lightning_fabric", "sklearn", "matplotlib", "tensorboard", "aeon", "soundfile",
              "scipy", "pandas", "rich", "jinja2", "torch.utils.tensorboard", "hypothesis"},
         ),
+        (
+            "from seqvae_core.plugins import Plugins; Plugins.load(only=['command'], strict=True)",
+            {"torch", "numpy", "lightning_fabric", "sklearn", "scipy", "rich", "jinja2"},
+        ),
         ("import seqvae_core.model, seqvae_core.objective", {"lightning_fabric", "sklearn"}),
     ],
 )  # fmt: skip
@@ -141,6 +146,12 @@ def test_no_module_registers_anything_or_switches_torch_at_import(path):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     ]
     assert path.name == "__main__.py" or alone == []
+
+
+def test_the_names_that_plugins_cannot_take_are_those_of_the_command_line():
+    from seqvae_core.cli import cli
+
+    assert set(cli.commands) == hookspecs.COMMANDS
 
 
 def test_every_public_name_can_be_imported_from_the_package():

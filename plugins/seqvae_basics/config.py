@@ -342,9 +342,9 @@ class GaussianLikelihood(LikelihoodConfig):
     """A Gaussian for each number of a frame.
 
     Attributes:
-        scale: "fixed", "learned" (one σ for each number of a frame, or for each channel where the
-            decoder's features lie on the frame's grid) or "network" (predicted from the decoder's
-            features beside the mean).
+        scale: "fixed", "scalar" (one trained σ for all numbers), "learned" (one for each number of
+            a frame, or for each channel where the decoder's features lie on the frame's grid) or
+            "network" (predicted from the decoder's features beside the mean).
         sigma: σ in the data's unit where it is fixed, and where it starts otherwise.
         head: of the mean; see `bernoulli`.
         support: "symmetric" takes frames in [0, 1] to [-1, 1], where the mean is bound by tanh;
@@ -353,7 +353,7 @@ class GaussianLikelihood(LikelihoodConfig):
 
     name: ClassVar[str] = "gaussian"
 
-    scale: Literal["learned", "network", "fixed"] = "learned"
+    scale: Literal["learned", "scalar", "network", "fixed"] = "learned"
     # Within the bounds of `distributions.bounded`, so that training can start from it.
     sigma: float = field(default=1.0, validator=(validators.ge(0.003), validators.le(300.0)))
     head: Head = "linear"

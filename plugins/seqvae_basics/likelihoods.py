@@ -19,7 +19,10 @@ __all__ = ["BernoulliOutput", "GaussianOutput", "within_unit"]
 
 
 class GaussianOutput(Likelihood):
-    """N(mean, σ²) for each number of a frame; a trained ln σ² is within (-12, 12)."""
+    """N(mean, σ²) for each number of a frame; a trained ln σ² is within (-12, 12).
+
+    What is trained is ln σ where there is one for all numbers, as is usual, else ln σ².
+    """
 
     fixed: Tensor
 
@@ -30,13 +33,15 @@ class GaussianOutput(Likelihood):
         logvar = 2.0 * math.log(config.sigma)
         if self.scale == "fixed":
             self.register_buffer("fixed", torch.tensor(logvar), persistent=False)
-        elif self.scale == "learned":
+        elif self.scale == "network":
+            self.network = FrameHead(shapes.decoded, shapes.frame)
+            nn.init.constant_(cast(Tensor, self.network.layer.bias), unbounded(logvar))
+        elif self.scale == "scalar":
+            self.log_sigma = nn.Parameter(torch.tensor(0.5 * unbounded(logvar)))
+        else:
             # on a grid as on each of its places, which an autoregressive decoder asks for alone
             shape = shapes.frame if len(shapes.decoded) == 1 else (shapes.frame[0], 1, 1)
             self.learned = nn.Parameter(torch.full(shape, unbounded(logvar)))
-        else:
-            self.network = FrameHead(shapes.decoded, shapes.frame)
-            nn.init.constant_(cast(Tensor, self.network.layer.bias), unbounded(logvar))
 
     def forward(self, features: Tensor) -> Gaussian:
         """Return the Gaussian of each number of a frame."""
@@ -50,6 +55,8 @@ class GaussianOutput(Likelihood):
     def _logvar(self, features: Tensor) -> Tensor:
         if self.scale == "fixed":
             return self.fixed
+        if self.scale == "scalar":
+            return bounded(2.0 * self.log_sigma)
         return bounded(self.learned if self.scale == "learned" else self.network(features))
 
 

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seqvae_core.components import DatasetConfig
 from seqvae_core.hookspecs import Preset, hookimpl
+
+if TYPE_CHECKING:
+    from seqvae_core.components import DatasetConfig
 
 
 @hookimpl
-def seqvae_datasets() -> Iterable[type[DatasetConfig]]:
+def seqvae_datasets() -> "Iterable[type[DatasetConfig]]":
     """Return the data sets of each format."""
-    from seqvae_data.config import Arrays
+    from seqvae_data.config import Arrays, LinearGaussian
     from seqvae_data.eeg import config as eeg
     from seqvae_data.foreign import config as foreign
     from seqvae_data.images import config as images
@@ -21,7 +24,7 @@ def seqvae_datasets() -> Iterable[type[DatasetConfig]]:
     from seqvae_data.speech import timit_config as timit
 
     parts = (eeg, factors, foreign, images, series, speech, strings, timit)
-    return [Arrays, *(dataset for part in parts for dataset in part.DATASETS)]
+    return [Arrays, LinearGaussian, *(dataset for part in parts for dataset in part.DATASETS)]
 
 
 @hookimpl

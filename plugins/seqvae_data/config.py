@@ -9,7 +9,8 @@ from attrs import Attribute, field, frozen, validators
 from seqvae_core.components import DataRequest, DatasetConfig
 from seqvae_core.records import Splits
 
-__all__ = ["FRACTION", "Arrays", "CacheConfig", "SplitConfig", "named_groups", "regex"]
+__all__ = ["FRACTION", "Arrays", "CacheConfig", "LinearGaussian", "SplitConfig", "named_groups",
+           "regex"]  # fmt: skip
 
 FRACTION = [validators.ge(0.0), validators.lt(1.0)]
 
@@ -117,5 +118,42 @@ class Arrays(DatasetConfig):
             DataError: naming the file and the array that cannot be used.
         """
         from seqvae_data.arrays import build
+
+        return build(self, request)
+
+
+@frozen(kw_only=True)
+class LinearGaussian(DatasetConfig):
+    """Vectors x = A z + e of known density: z ~ N(0, I), e ~ N(0, noise² I), T = 1.
+
+    The columns of A are orthogonal and of length 2, 2·decay, 2·decay², so that factors matter
+    less and less; A is the same for all seeds. h(x) is known, and the data declare it, for bounds
+    that take it.
+
+    Attributes:
+        size: numbers of x.
+        factors: of them, at most `size`.
+        noise: standard deviation of e.
+        decay: of the columns' lengths.
+        count: vectors in all.
+        split: what is shared among the parts.
+    """
+
+    name: ClassVar[str] = "linear-gaussian"
+
+    size: int = field(default=8, validator=validators.ge(1))
+    factors: int = field(default=3, validator=validators.ge(1))
+    noise: float = field(default=0.5, validator=validators.gt(0.0))
+    decay: float = field(default=0.7, validator=[validators.gt(0.0), validators.le(1.0)])
+    count: int = field(default=5000, validator=validators.ge(3))
+    split: SplitConfig = SplitConfig()
+
+    def __attrs_post_init__(self) -> None:
+        if self.factors > self.size:
+            raise ValueError(f"'factors' must be <= 'size', {self.size}: {self.factors}")
+
+    def build(self, request: DataRequest) -> Splits:
+        """Draw the vectors, as a function of the seed."""
+        from seqvae_data.gaussian import build
 
         return build(self, request)

@@ -25,6 +25,19 @@ class Influence(TaskConfig):
         threshold: nats above which a factor counts as influential.
         margin: nats below ln M, of M posteriors, from which a factor counts as saturated.
         active: the variance of its mean above which a unit counts as active.
+        norms: sequences of that part over which the norms of the decoder's derivatives by each
+            factor are averaged; 0 for none.
+        labels: which ones are read off each factor alone, by a classifier that is fitted on the
+            train part and scored on the test part; all when left out, none if empty.
+        exclude: labels that are not read.
+        frames: how many frames such a fit on single frames sees at most.
+        decoded: where the pairs of a factor and what is decoded from it come from, by which the
+            information that the decoder lets through is bounded: samples of the posteriors, or of
+            the prior; "none" leaves the bound out.
+        decoded_as: what a pair holds of the likelihood: a "sample" of it, whose information about a
+            factor ends where noise covers it, or its "mean", of which ever so small a change tells
+            the factor, as there is no noise.
+        decoded_pairs: how many pairs at most; half of them fit the bound.
     """
 
     name: ClassVar[str] = "influence"
@@ -37,6 +50,13 @@ class Influence(TaskConfig):
     threshold: float = field(default=0.5, validator=validators.ge(0.0))
     margin: float = field(default=1.0, validator=validators.ge(0.0))
     active: float = field(default=0.01, validator=validators.ge(0.0))
+    norms: int = field(default=64, validator=validators.ge(0))
+    labels: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ("utterance",)
+    frames: int = field(default=5000, validator=validators.ge(1))
+    decoded: Literal["posterior", "prior", "none"] = "posterior"
+    decoded_as: Literal["sample", "mean"] = "sample"
+    decoded_pairs: int = field(default=4000, validator=validators.ge(20))
 
     def build(self, shapes: Shapes) -> Task:
         """Build the task; raise `ShapeError` if the model has no latent of that name."""

@@ -1,6 +1,7 @@
 """What one table of posteriors says of its factors: numbers, tables, a picture, notes."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from attrs import frozen
 from seqvae_core.components import Estimate, TaskResult
 from seqvae_core.pictures import available
 from seqvae_core.records import Noise
+from seqvae_influence.beside import Beside
 from seqvae_influence.config import Influence
 from seqvae_influence.decomposition import Decomposition, decompose
 from seqvae_influence.influence_picture import stems
@@ -30,24 +32,28 @@ class Finding:
         table: the posteriors.
         sandwich: the readings of each factor.
         together: what they make up.
+        beside: what else is known of each factor.
     """
 
     config: Influence
     table: Posteriors
     sandwich: Sandwich
     together: Decomposition
+    beside: Beside
 
     @classmethod
-    def of(cls, config: Influence, found: Posteriors, noise: Noise) -> "Finding":
+    def of(cls, config: Influence, found: Posteriors, beside: Beside, noise: Noise) -> "Finding":
         """Read a table of posteriors; pairs of them only if they are few enough."""
         paired = len(found.mean) <= config.pairs
         settings: dict[str, Any] = {
             "samples": config.samples, "margin": config.margin, "pairs": paired, "unit": found.unit,
         }  # fmt: skip
-        apart = sandwich(found.mean, found.logvar, noise.of("pairs"), **settings)
+        apart = sandwich(
+            found.mean, found.logvar, noise.of("pairs"), decoded=beside.decoded, **settings
+        )
         settings["mixed"] = apart.mixture
         together = decompose(found.mean, found.logvar, noise.of("together"), **settings)
-        return cls(config=config, table=found, sandwich=apart, together=together)
+        return cls(config=config, table=found, sandwich=apart, together=together, beside=beside)
 
     @property
     def variance(self) -> Array:
@@ -67,6 +73,10 @@ class Finding:
         result.tables[f"{name}: all factors together"] = self.sums()
         if ranks := rank_correlations(self.columns()):
             result.tables[f"{name}: rank correlations"] = ranks
+        result.metrics.update({
+            f"rank correlation/{name}/{row['and']}": row["Spearman"]
+            for row in ranks if row["of"] == "I_M"
+        })  # fmt: skip
         if available():
             result.figures[f"{name}: factors"] = stems(self.sandwich, name, self.config.threshold)
         result.notes.extend(f"{name}: {note}" for note in self.notes())
@@ -78,8 +88,15 @@ class Finding:
         readings["zero mean"] = found.zero_mean
         if self.table.standard:
             readings["KL"] = found.kl
+        if found.decoded is not None:
+            readings["decoded"] = found.decoded
         columns = {name: np.asarray(reading.value.numpy()) for name, reading in readings.items()}
-        return {**columns, "variance of the mean": self.variance}
+        columns["variance of the mean"] = self.variance
+        table = self.table
+        columns["√v"] = (table.logvar.exp() + table.mean.square()).mean(0).sqrt().numpy()
+        if self.beside.norms is not None:
+            columns["column norm"] = self.beside.norms
+        return columns | {probed.label: probed.scores for probed in self.beside.probes}
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers under their names."""
@@ -104,7 +121,17 @@ class Finding:
             metrics[f"tc/{name}"] = together.total_correlation.value
         if self.table.standard:
             metrics[f"kl/{name}"] = together.rate.value
-        return metrics | {f"mi/{name}/{h}": float(each) for h, each in enumerate(value)}
+        for probed in self.beside.probes:
+            metrics[f"best factor/{name}/{probed.label}"] = float(probed.scores.max())
+            if probed.chance is not None:
+                metrics[f"chance/{name}/{probed.label}"] = probed.chance
+        factors = {"mi": value}
+        if found.decoded is not None:
+            factors["decoded"] = np.asarray(found.decoded.value.numpy())
+        return metrics | {
+            f"{key}/{name}/{h}": float(each)
+            for key, values in factors.items() for h, each in enumerate(values)
+        }  # fmt: skip
 
     def factors(self) -> list[dict[str, Any]]:
         """Return one row a factor, the largest I_M first."""
@@ -123,13 +150,28 @@ class Finding:
                 "I_M": _shown(row["mixture"]),
                 "standard error": _shown(row["mixture: standard error"]),
                 **({"leave-one-out": _shown(row["leave-one-out"])} if paired else {}),
-                **{name: _shown(columns[name][h]) for name in columns if name != "I_M"},
+                **self._beside(h, columns),
                 "active": "yes" if used[h] else "no",
                 "saturated": row["saturated"],
                 "above the next": row["apart"],
                 "selected by": ", ".join(by) or "none",
             })  # fmt: skip
         return rows
+
+    def _beside(self, h: int, columns: Mapping[str, Array]) -> dict[str, float | None]:
+        """Return one factor's columns but I_M under their titles, which say what is measured."""
+        titles = {name: name for name in columns if name != "I_M"}
+        if "decoded" in titles:
+            titles["decoded"] = "decoded: I(z_h; x̃)"
+        for probed in self.beside.probes:
+            level = "R²" if probed.chance is None else f"accuracy, chance {probed.chance:.3f}"
+            titles[probed.label] = f"{probed.label}: {level}"
+        row = {}
+        for name, title in titles.items():
+            row[title] = _shown(columns[name][h])
+            if name == "decoded" and self.sandwich.decoded is not None:
+                row["decoded: standard error"] = _shown(float(self.sandwich.decoded.stderr[h]))
+        return row
 
     def sums(self) -> list[dict[str, Any]]:
         """Return what the factors make up together, one row each."""
@@ -169,6 +211,10 @@ class Finding:
                 f"the bound of I(x; z) by one Gaussian is not to be relied on: it takes far more "
                 f"than {width}² posteriors, and there are {count}"
             )
+        if self.sandwich.decoded is not None:
+            below = int((self.sandwich.decoded.value < 0.0).sum())
+            also = f"; below 0 on {below} factors, of which it says nothing" if below else ""
+            notes.append(f"decoded: {self.sandwich.decoded.note}{also}")
         if not self.table.standard:
             notes.append("no KL to N(0, 1), which is not the prior here; see the task 'rates'")
         return notes

@@ -4,7 +4,9 @@ from seqvae_core.components import TaskResult
 from seqvae_core.model import SeqVAE
 from seqvae_core.pictures import available
 from seqvae_core.records import Noise, Splits
+from seqvae_influence.beside import Beside, norms_of, probes_of
 from seqvae_influence.config import Influence
+from seqvae_influence.decoded import decoded_of
 from seqvae_influence.finding import Finding
 from seqvae_influence.posteriors import Posteriors, collect
 from seqvae_tasks.representations import seed_of
@@ -26,6 +28,10 @@ def influence(config: Influence, model: SeqVAE, splits: Splits, noise: Noise) ->
         "joint mi/NAME" and "tc/NAME" where M posteriors can tell them; "kl/NAME" where the prior is
         N(0, 1). Counts: "influential/NAME" by I_M, "influential as published/NAME" by the
         zero-mean closed form, "influential by gap/NAME", "active units/NAME", "saturated/NAME".
+        "decoded/NAME/h", a lower bound in nats of I(z_h; x̃), another quantity. "rank
+        correlation/NAME/COLUMN", Spearman's ρ of I_M and another column of the table. Of each label
+        that is read off single factors "best factor/NAME/LABEL", accuracy or R², and
+        "chance/NAME/LABEL".
         For each NAME a table of factors, one of what they sum up to, one of rank correlations,
         and a picture.
 
@@ -35,9 +41,11 @@ def influence(config: Influence, model: SeqVAE, splits: Splits, noise: Noise) ->
     """
     noise = noise.of("influence")
     result = TaskResult()
-    for found in _tables(config, model, splits, noise, result):
-        finding = Finding.of(config, found, noise.of(found.name))
-        finding.report(result)
+    tables = _tables(config, model, splits, noise, result)
+    beside = _beside(config, model, splits, noise, result) if tables else {}
+    for found in tables:
+        known = beside.get(found.name, Beside())
+        Finding.of(config, found, known, noise.of(found.name)).report(result)
     if result.tables:
         result.notes[:0] = _method(config)
         if not available():
@@ -72,6 +80,20 @@ def _tables(
     return kept
 
 
+def _beside(
+    config: Influence, model: SeqVAE, splits: Splits, noise: Noise, result: TaskResult
+) -> dict[str, Beside]:
+    """Return by the table's name what stands beside its readings; note why others cannot."""
+    names = list(model.priors) if config.latent is None else [config.latent]
+    norms = norms_of(config, model, splits, names, noise.of("norms"), result)
+    probes = probes_of(config, model, splits, noise.of("probes"), result)
+    decoded = decoded_of(config, model, splits, names, noise.of("decoded"), result)
+    return {
+        name: Beside(norms=norms.get(name), probes=probes.get(name, ()), decoded=decoded.get(name))
+        for name in {*norms, *probes, *decoded}
+    }
+
+
 def _of_frames(
     config: Influence, latent: str, frames: Posteriors, noise: Noise, result: TaskResult
 ) -> list[Posteriors]:
@@ -100,6 +122,9 @@ def _method(config: Influence) -> list[str]:
         "the zero mean above it; gap, above the largest step down in sorted I_M, 0 below the "
         "last; above the next: by two standard errors, the next factor's upper bound included",
         "standard errors are those of this sample of sequences; what the encoder puts into a "
-        "factor the decoder need not use: the task 'jacobian-columns' has the norms of its "
-        "derivatives",
+        "factor the decoder need not use: column norm, the mean norm of the decoded mean's "
+        f"derivative by the factor, of {config.norms} sequences at most, and decoded, a lower "
+        f"bound of I(z_h; x̃), x̃ a {config.decoded_as} of p(x|z), say what it makes of it",
+        "labels: what a decision tree of that factor's posterior mean alone, fitted on the train "
+        "part, scores on the test part",
     ]

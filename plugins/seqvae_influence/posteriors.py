@@ -13,7 +13,7 @@ from seqvae_core.records import Distribution, Latent
 from seqvae_tasks.representations import Array
 from seqvae_tasks.sequences import choose, read
 
-__all__ = ["Posteriors", "collect", "gaussian"]
+__all__ = ["Posteriors", "collect", "gaussian", "part_of"]
 
 
 @frozen(eq=False, kw_only=True)
@@ -71,7 +71,7 @@ def collect(model: SeqVAE, data: Any, rows: Array, names: list[str]) -> dict[str
     for batch in read(data, rows):
         latents = model.output(batch).latents
         for name, found in parts.items():
-            found.append(_part(latents[name]))
+            found.append(part_of(latents[name]))
     joined: dict[str, Posteriors] = {}
     for name, found in parts.items():
         known = [part for part in found if part is not None]
@@ -96,7 +96,8 @@ def gaussian(distribution: Distribution) -> tuple[Tensor, Tensor] | None:
     return mean, logvar
 
 
-def _part(latent: Latent) -> Posteriors | None:
+def part_of(latent: Latent) -> Posteriors | None:
+    """Return the posteriors of one batch, of a local latent "s per frame"; None if not Gaussian."""
     posterior = None if latent.posterior is None else gaussian(latent.posterior)
     if posterior is None:
         return None
@@ -111,7 +112,7 @@ def _part(latent: Latent) -> Posteriors | None:
 
 def _rows(value: Tensor, latent: Latent) -> Tensor:  # (M, H)
     rows = value[latent.mask] if latent.scope == "local" else value
-    return rows.flatten(1).cpu().double()
+    return rows.detach().flatten(1).cpu().double()
 
 
 def _join(parts: list[Posteriors]) -> Posteriors:

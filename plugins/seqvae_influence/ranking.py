@@ -38,8 +38,8 @@ def rank_correlations(
 ) -> list[dict[str, Any]]:
     """Return Spearman's ρ and Kendall's τ_b of each two columns.
 
-    There is none for a constant column, nor for fewer than three factors. What differs by less
-    than 1e-6 is tied: the order of unused factors would be that of rounding errors.
+    There is none for a constant column or one with gaps, nor for fewer than three factors. What
+    differs by less than 1e-6 is tied: the order of unused factors would be that of rounding errors.
 
     Example:
         >>> column = np.array([0.0, 1.0, 2.0])
@@ -48,8 +48,9 @@ def rank_correlations(
     """
     rounded = {name: np.round(column, 6) for name, column in columns.items()}
     varied = {
-        name: column for name, column in rounded.items() if len(column) > 2 and np.ptp(column) > 0
-    }
+        name: column for name, column in rounded.items()
+        if len(column) > 2 and np.isfinite(column).all() and np.ptp(column) > 0
+    }  # fmt: skip
     return [
         {
             "of": one,

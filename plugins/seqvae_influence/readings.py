@@ -58,6 +58,18 @@ class Reading:
         """Whether each factor is so near the ceiling that it may be anything above, (H,) bool."""
         return self.value > self.ceiling - self.margin
 
+    def estimates(self) -> list[Estimate]:
+        """Return each factor's number as an `Estimate`, whose note also warns of saturation."""
+        warning = f"; saturated: it may be any amount above {self.ceiling - self.margin:.3g} nats"
+        columns = zip(self.value, self.stderr, self.saturated, strict=True)
+        return [
+            Estimate(
+                value=float(value), stderr=float(stderr), bound=self.bound, n=len(self.shares),
+                note=self.note + warning * bool(saturated),
+            )
+            for value, stderr, saturated in columns
+        ]  # fmt: skip
+
     def total(self) -> Estimate:
         """Return the sum over factors; the factors' errors are taken together, not added up.
 

@@ -1,5 +1,6 @@
 """All readings of I(x; z_h) side by side, and how far they settle the order of the factors."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from seqvae_influence.mixture import mixture
 from seqvae_influence.readings import MARGIN, Reading, checked
 from seqvae_influence.sampled import HELD, leave_one_out
 
-__all__ = ["Sandwich", "sandwich"]
+__all__ = ["Sandwich", "averaged", "sandwich"]
 
 
 @frozen(eq=False, kw_only=True)
@@ -146,6 +147,33 @@ def sandwich(
         order=order,
         apart=_apart(mixed, _lower_of(free, left_out), order),
         decoded=decoded,
+    )
+
+
+def averaged(parts: Sequence[Sandwich]) -> Sandwich:
+    """Return the mean over tables of the same M inputs and H factors, as places of a map are.
+
+    Each input's shares are averaged over the tables, so that errors are those of inputs, however
+    many places there are. Of channel h of a map it reads the mean over places p of I(x; z_hp).
+
+    Args:
+        parts: one or more, without leaving one out, which is left out here.
+    """
+
+    def mean(readings: list[Reading]) -> Reading:
+        shares = torch.stack([reading.shares for reading in readings]).mean(0)
+        return evolve(readings[0], shares=shares)
+
+    mixed, free = mean([part.mixture for part in parts]), mean([part.free_mean for part in parts])
+    order = mixed.value.argsort(descending=True, stable=True)
+    return Sandwich(
+        mixture=mixed,
+        leave_one_out=None,
+        free_mean=free,
+        zero_mean=mean([part.zero_mean for part in parts]),
+        kl=mean([part.kl for part in parts]),
+        order=order,
+        apart=_apart(mixed, free, order),
     )
 
 

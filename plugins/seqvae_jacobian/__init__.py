@@ -1,14 +1,17 @@
 """Jacobian L1: local disentanglement by a sparse Jacobian of the decoder (Rhodes and Lee, 2021)."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seqvae_core.components import RegularizerConfig, TaskConfig
 from seqvae_core.hookspecs import Preset, hookimpl
 from seqvae_core.study import Study
 
+if TYPE_CHECKING:
+    from seqvae_core.components import RegularizerConfig, TaskConfig
+
 
 @hookimpl
-def seqvae_regularizers() -> list[type[RegularizerConfig]]:
+def seqvae_regularizers() -> "list[type[RegularizerConfig]]":
     """Return the L1 penalty on the decoder's Jacobian, and the L2 penalty that controls for it."""
     from seqvae_jacobian.config import JacobianL1, JacobianL2
 
@@ -16,7 +19,7 @@ def seqvae_regularizers() -> list[type[RegularizerConfig]]:
 
 
 @hookimpl
-def seqvae_tasks() -> list[type[TaskConfig]]:
+def seqvae_tasks() -> "list[type[TaskConfig]]":
     """Return the picture of the Jacobian's columns."""
     from seqvae_jacobian.columns_config import JacobianColumns
 

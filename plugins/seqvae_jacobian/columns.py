@@ -1,13 +1,9 @@
 """What each dimension of a latent changes in the decoded frames: the Jacobian's columns."""
 
-import warnings
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from attrs import frozen
-from torch import Tensor
 
 from seqvae_core.components import TaskResult
 from seqvae_core.model import SeqVAE
@@ -15,11 +11,12 @@ from seqvae_core.pictures import available
 from seqvae_core.records import Noise, Output, Splits
 from seqvae_jacobian.columns_config import JacobianColumns
 from seqvae_jacobian.columns_picture import draw_columns
+from seqvae_tasks.derivatives import mean_columns, undifferentiable
 from seqvae_tasks.pictures import evenly
 from seqvae_tasks.representations import Array, seed_of
 from seqvae_tasks.statistics import Score, bootstrap
 
-__all__ = ["Measures", "jacobian_columns", "mean_columns", "measure"]
+__all__ = ["Measures", "jacobian_columns", "measure"]
 
 
 def jacobian_columns(
@@ -67,20 +64,12 @@ def _asked(config: JacobianColumns, model: SeqVAE, result: TaskResult) -> list[s
     """Return the latents to differentiate by; note why the others cannot be."""
     asked = list(model.priors) if config.latent is None else [config.latent]
     if model.decoder.autoregressive:
-        result.notes.append(
-            "not applicable: the decoder is autoregressive; its mean given the latents alone "
-            "has no closed form to differentiate"
-        )
+        result.notes.append(f"not applicable: {undifferentiable(model, asked[0])}")
         return []
     kept = []
     for name in asked:
-        if name not in model.priors:
-            result.notes.append(f"not applicable to '{name}': no latent but a feature")
-        elif model.shapes.latent(name).scope == "local" and not model.decoder.framewise:
-            result.notes.append(
-                f"not applicable to '{name}': the decoder is not framewise, so that a step of a "
-                "local latent changes other frames than its own"
-            )
+        if why := undifferentiable(model, name):
+            result.notes.append(f"not applicable to '{name}': {why}")
         else:
             kept.append(name)
     return kept
@@ -109,50 +98,6 @@ def _measured(
         if row < config.pictures:
             drawn.append((out.likelihood.mean[row, :length].cpu().double().numpy(), values))
     return Measures(*np.stack(sums, 1)), drawn
-
-
-def mean_columns(
-    model: SeqVAE,
-    latents: Mapping[str, Tensor],
-    mask: Tensor,  # (B, T) bool
-    name: str,
-    *,
-    epsilon: float = 1e-2,
-) -> Tensor:  # (D, B, T, *frame)
-    """Return the derivatives of p(x|latents)'s mean by each dimension of a latent.
-
-    Of a local latent step t is moved in all frames at once, which gives each frame its own
-    derivative by its own step where the decoder is framewise.
-
-    Args:
-        model: with a decoder that is not autoregressive; its mode is left alone.
-        latents: by name, (B, D) or (B, T, D): the point.
-        mask: the real frames; others get zeros.
-        name: the latent.
-        epsilon: the step of central differences, where the decoder takes no forward mode.
-    """
-
-    def mean(value: Tensor) -> Tensor:
-        return model.decode({**latents, name: value}, mask=mask)
-
-    value, found = latents[name], []
-    for dim in range(value.shape[-1]):
-        step = torch.zeros_like(value)
-        step[..., dim] = 1.0
-        if model.decoder.differentiable_forward:
-            found.append(_derivative(mean, value, step))
-        else:
-            ahead, back = mean(value + epsilon * step), mean(value - epsilon * step)
-            found.append((ahead - back) / (2.0 * epsilon))
-    return torch.stack(found)
-
-
-def _derivative(function: Callable[[Tensor], Tensor], value: Tensor, step: Tensor) -> Tensor:
-    with warnings.catch_warnings():
-        # what torch calls when jvp first runs, it calls deprecated
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\.")
-        found: Tensor = torch.func.jvp(function, (value,), (step,))[1]
-    return found
 
 
 @frozen(eq=False)

@@ -4,9 +4,12 @@ The page is a pure function of the run's directory; see `seqvae_report.page.rend
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from seqvae_core.hookspecs import hookimpl
-from seqvae_core.records import Run
+
+if TYPE_CHECKING:
+    from seqvae_core.records import Run
 
 __all__: list[str] = []
 
@@ -14,7 +17,7 @@ _KEY = "report"
 
 
 @hookimpl
-def seqvae_before_run(run: Run) -> None:
+def seqvae_before_run(run: "Run") -> None:
     """Open the run's TensorBoard files, as they stood at `run.start_step`."""
     from seqvae_report.scalars import ScalarWriter
 
@@ -22,14 +25,14 @@ def seqvae_before_run(run: Run) -> None:
 
 
 @hookimpl
-def seqvae_after_step(run: Run, metrics: Mapping[str, float]) -> None:
+def seqvae_after_step(run: "Run", metrics: Mapping[str, float]) -> None:
     """Write the step's numbers to TensorBoard."""
     if _KEY in run.observers:
         run.observers[_KEY].write(run.step, metrics)
 
 
 @hookimpl
-def seqvae_after_evaluation(run: Run) -> None:
+def seqvae_after_evaluation(run: "Run") -> None:
     """Write the report."""
     from seqvae_report.page import write
 
@@ -37,7 +40,7 @@ def seqvae_after_evaluation(run: Run) -> None:
 
 
 @hookimpl
-def seqvae_after_run(run: Run, error: BaseException | None) -> None:
+def seqvae_after_run(run: "Run", error: BaseException | None) -> None:
     """Close the TensorBoard files and write the report, with the error that ended the run."""
     from seqvae_report.page import write
 

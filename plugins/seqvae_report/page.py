@@ -1,21 +1,20 @@
 """`report.html`: one self-contained file, a pure function of a run's directory."""
 
-import base64
 import json
 import math
 import tomllib
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
-from seqvae_core.errors import CheckpointError, PluginError
+from seqvae_core.errors import CheckpointError
 from seqvae_core.files import write_atomic
 from seqvae_report import curves
 from seqvae_report.history import History
-from seqvae_report.tables import Table, metrics_table, number, table
+from seqvae_report.shown import Shown, template
+from seqvae_report.tables import Table, number, table
 
 __all__ = ["render", "write"]
 
@@ -47,20 +46,10 @@ def render(path: Path, *, error: str | None = None) -> str:
         CheckpointError: if a file of the run cannot be read.
         PluginError: if jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError:
-        raise PluginError(
-            "report.html needs jinja2, which is not installed: pip install 'seqvae[report]'"
-        ) from None
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = (resources.files("seqvae_report") / "report.html.jinja").read_text(encoding="utf-8")
     config = _read(path / "experiment.toml", lambda text: text)
     experiment = _read(path / "experiment.toml", tomllib.loads) or {}
     train, history = experiment.get("train", {}), History.read(path)
-    return environment.from_string(source).render(
+    return template("seqvae_report/report.html.jinja").render(
         name=path.resolve().name,
         status=_status(train, history, error),
         error=error,
@@ -169,42 +158,9 @@ def _tiles(train: Mapping[str, Any], history: History) -> list[tuple[str, str, s
 # Evaluation --------------------------------------------------------------------------------------
 
 
-@frozen
-class _Task:
-    name: str
-    notes: list[str]
-    tables: list[tuple[str, Table]]
-    figures: list[tuple[str, str | None]]
-    sounds: list[tuple[str, str | None]]
-    metrics: Table
-
-
-def _tasks(path: Path) -> list[_Task]:
+def _tasks(path: Path) -> list[Shown]:
     evaluation = _read(path / "evaluation.json", json.loads) or {}
-    return [_task(path / "evaluation", name, metrics) for name, metrics in evaluation.items()]
-
-
-def _task(folder: Path, name: str, metrics: Mapping[str, Any]) -> _Task:
-    found = _read(folder / f"{name}.json", json.loads) or {}
-    return _Task(
-        name=name,
-        notes=list(found.get("notes", ())),
-        tables=[(title, table(rows)) for title, rows in found.get("tables", {}).items()],
-        figures=_embedded(folder, found.get("figures", {}), "image/png"),
-        sounds=_embedded(folder, found.get("sounds", {}), "audio/wav"),
-        metrics=metrics_table(metrics),
-    )
-
-
-def _embedded(folder: Path, files: Mapping[str, str], kind: str) -> list[tuple[str, str | None]]:
-    """Return each file in the folder as a data URI by title, None where there is none."""
-    uris: list[tuple[str, str | None]] = []
-    for title, relative in files.items():
-        file, uri = folder / relative, None
-        if file.is_file() and file.resolve().is_relative_to(folder.resolve()):
-            uri = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
-        uris.append((title, uri))
-    return uris
+    return [Shown.read(path / "evaluation", name, metrics) for name, metrics in evaluation.items()]
 
 
 def _plugins(path: Path) -> Table | None:

@@ -21,6 +21,7 @@ from seqvae_core.records import Batch, Noise, Scope, Splits
 __all__ = [
     "Array",
     "Encoded",
+    "both",
     "coarse",
     "coarse_grid",
     "encode",
@@ -199,18 +200,19 @@ def represent(model: SeqVAE, splits: Splits, noise: Noise, *, shuffles: bool = F
     order.
     """
     plain = untrained(model, seed_of(noise, "untrained"))
-    trained, fresh = (_both(network, splits) for network in (model, plain))
+    trained, fresh = (both(network, splits) for network in (model, plain))
     given = {"mean of frames", "mean and std of frames", "frames"}
     for mine, theirs in ((trained.vectors, fresh.vectors), (trained.frames, fresh.frames)):
         mine.update({f"untrained {name}": theirs[name] for name in theirs if name not in given})
     if shuffles:
-        vectors = _both(model, splits, noise.of("shuffled frames")).vectors
+        vectors = both(model, splits, noise.of("shuffled frames")).vectors
         for name in trained.of("global"):
             trained.vectors[f"{name} of shuffled frames"] = vectors[name]
     return trained
 
 
-def _both(model: SeqVAE, splits: Splits, shuffle: Noise | None = None) -> Encoded:
+def both(model: SeqVAE, splits: Splits, shuffle: Noise | None = None) -> Encoded:
+    """Encode train and test part as `encode` does, one after the other."""
     parts = {"train": splits.train, "test": splits.test}
     return _join([encode(model, data, part, shuffle=shuffle) for part, data in parts.items()])
 

@@ -1,14 +1,17 @@
 """VMI: variational mutual information maximisation of latent codes (Serdega, Kim, 2020)."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seqvae_core.components import RegularizerConfig, TaskConfig
 from seqvae_core.hookspecs import Preset, hookimpl
 from seqvae_core.study import Study
 
+if TYPE_CHECKING:
+    from seqvae_core.components import RegularizerConfig, TaskConfig
+
 
 @hookimpl
-def seqvae_regularizers() -> list[type[RegularizerConfig]]:
+def seqvae_regularizers() -> "list[type[RegularizerConfig]]":
     """Return the bound on the mutual information of codes and decoded observations."""
     from seqvae_vmi.config import VMI
 
@@ -16,7 +19,7 @@ def seqvae_regularizers() -> list[type[RegularizerConfig]]:
 
 
 @hookimpl
-def seqvae_tasks() -> list[type[TaskConfig]]:
+def seqvae_tasks() -> "list[type[TaskConfig]]":
     """Return the bound of a fixed model."""
     from seqvae_vmi.config_bound import VMIBound
 

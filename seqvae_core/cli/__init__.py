@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from seqvae_core.cli.brought import Commands
 from seqvae_core.cli.options import (
     DEVICES,
     JSON,
@@ -33,7 +34,9 @@ from seqvae_core.errors import SeqVAEError
 __all__ = ["cli", "main"]
 
 
-@click.group(commands=[reproduce], context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, commands=[reproduce], context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="seqvae", message="seqvae %(version)s")
 def cli() -> None:
     """Sequential VAEs with global and local latents, every part a plugin."""
@@ -162,8 +165,9 @@ def presets(as_json: bool, modules: tuple[str, ...]) -> None:
 @options(JSON, MODULES)
 def components(kind: str | None, as_json: bool, modules: tuple[str, ...]) -> None:
     """List the components, of all kinds or of one."""
+    from seqvae_core.components import KINDS
     from seqvae_core.errors import ConfigError
-    from seqvae_core.plugins import KINDS, did_you_mean
+    from seqvae_core.plugins import did_you_mean
 
     plugins = load_plugins(modules)
     if kind is not None and kind not in KINDS:

@@ -10,11 +10,11 @@ from typing import Any
 import attrs
 from attrs.exceptions import FrozenInstanceError
 
-from seqvae_core.components import Component
+from seqvae_core.components import KINDS, Component
 from seqvae_core.config import dump, plain, structure_component
 from seqvae_core.errors import ConfigError, ShapeError
 from seqvae_core.model import seeded
-from seqvae_core.plugins import KINDS, Plugins, label
+from seqvae_core.plugins import Plugins, label
 from seqvae_core.records import Shapes
 from seqvae_core.testing.claims import Subject, require
 from seqvae_core.testing.estimators import check_mi_estimator

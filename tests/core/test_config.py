@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqvae_core import config
-from seqvae_core.components import EncoderConfig
+from seqvae_core.components import KINDS, EncoderConfig
 from seqvae_core.errors import ConfigError
 from seqvae_core.experiment import Experiment
-from seqvae_core.plugins import KINDS, Plugins
+from seqvae_core.plugins import Plugins
 from seqvae_core.sources import read
 from seqvae_core.testing.strategies import components
 

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqvae_core.components import KINDS
 from seqvae_core.config import structure_component
 from seqvae_core.errors import ConfigError, DuplicateComponentError, PluginError
 from seqvae_core.hookspecs import hookimpl
-from seqvae_core.plugins import KINDS, Plugins
+from seqvae_core.plugins import Plugins
 
 SITE = Path(__file__).resolve().parent.parent / "data" / "site"
 

@@ -15,12 +15,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import seqvae_basics
-from seqvae_core.components import BackboneConfig, EncoderConfig, MIEstimatorConfig
+from seqvae_core.components import KINDS, BackboneConfig, EncoderConfig, MIEstimatorConfig
 from seqvae_core.config import plain, structure, structure_component
 from seqvae_core.errors import DuplicateComponentError, PluginError, UnknownComponentError
 from seqvae_core.hookspecs import Preset, hookimpl
 from seqvae_core.loading import check_splits, collate, data_shapes
-from seqvae_core.plugins import KINDS, Plugins
+from seqvae_core.plugins import Plugins
 from seqvae_core.records import Noise, Shapes, Variable
 from seqvae_core.settings import CONSTANT, OptimizerConfig, Schedule
 from seqvae_core.testing import (

@@ -9,7 +9,8 @@ import pytest
 import tiny
 
 from seqvae_core import hookspecs
-from seqvae_core.plugins import KINDS, Plugins
+from seqvae_core.components import KINDS
+from seqvae_core.plugins import Plugins
 
 PAGE = pages.DOCS / "plugins" / "hooks.md"
 SPECS = {
@@ -69,7 +70,7 @@ def test_every_example_of_a_component_keeps_its_kinds_contract(kind, module):
 
 
 def test_the_examples_train_together(module, tmp_path):
-    """All fifteen examples in one run, the data set and the observers among them."""
+    """All examples in one run, the data set and the observers among them."""
     modules = [part for hook in SPECS for part in ("-p", module(example(hook)))]
     parts = {
         "seed": 1,

@@ -68,6 +68,18 @@ def test_the_mixture_lies_between_nothing_and_the_ceiling(table):
     assert found.saturated.equal(found.value > found.ceiling - found.margin)
 
 
+@given(tables)
+def test_an_estimate_says_what_it_is_and_that_it_is_saturated(table):
+    for reading in (mixture, free_mean_form):
+        found = reading(*table)
+        for h, estimate in enumerate(found.estimates()):
+            assert estimate.value == found.value[h]
+            assert estimate.stderr == found.stderr[h]
+            assert (estimate.bound, estimate.n) == (found.bound, len(table[0]))
+            assert "bound" in estimate.note
+            assert ("saturated" in estimate.note) == bool(found.saturated[h])
+
+
 # Order and identities ---------------------------------------------------------------------------
 
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from strategies import normal, seeds
 
 from seqvae_basics import autoregressive_config, config
+from seqvae_core.components import KINDS
 from seqvae_core.config import plain, structure_component
 from seqvae_core.errors import ConfigError, DataError, ShapeError
-from seqvae_core.plugins import KINDS
 from seqvae_core.records import Noise, Shapes, Variable
 from seqvae_core.testing.strategies import components
 

@@ -19,11 +19,13 @@ from seqvae_core.functional import masked_mean
 from seqvae_core.records import Noise, Splits, Variable
 from seqvae_core.testing.small import small_model, small_shapes, small_splits
 from seqvae_influence import seqvae_tasks
+from seqvae_influence.beside import Beside
 from seqvae_influence.config import Influence
 from seqvae_influence.finding import Finding
 from seqvae_influence.posteriors import Posteriors, collect, gaussian
 from seqvae_influence.ranking import largest_gap, rank_correlations
 from seqvae_influence.readings import Reading
+from seqvae_influence.selection_config import FactorSelection, FanoBound, ReconstructionBound
 
 VARIANCES = torch.tensor([0.3, 0.05, 1.0])
 TRUTH = [0.602, 1.498, 0.0]
@@ -90,8 +92,8 @@ def found():
 # Known answers ----------------------------------------------------------------------------------
 
 
-def test_the_plugin_offers_the_task():
-    assert seqvae_tasks() == [Influence]
+def test_the_plugin_offers_its_tasks():
+    assert seqvae_tasks() == [FactorSelection, FanoBound, Influence, ReconstructionBound]
 
 
 def test_each_factor_of_gaussian_channels_has_the_information_that_its_variance_says(found):
@@ -149,8 +151,13 @@ def test_what_leaves_one_frame_out_of_many_alike_is_not_taken_for_a_bound(found)
 
 
 def test_tables_rank_columns_that_agree_alike(found):
-    for row in found.tables["z: rank correlations"]:
+    ranks = found.tables["z: rank correlations"]
+    alike = {"I_M", "free mean", "zero mean", "KL", "variance of the mean"}
+    rows = [row for row in ranks if {row["of"], row["and"]} <= alike]
+    assert len(rows) == 10
+    for row in rows:
         assert row["Spearman"] == row["Kendall"] == 1.0
+    assert found.metrics["rank correlation/z/KL"] == 1.0
 
 
 # What is read -------------------------------------------------------------------------------------
@@ -272,5 +279,5 @@ def test_rounding_errors_of_unused_factors_are_tied():
 def test_few_posteriors_of_many_factors_do_not_bound_the_joint_information():
     mean = torch.randn(20, 8, generator=torch.Generator().manual_seed(0)).double()
     table = Posteriors(name="z", mean=mean, logvar=torch.zeros_like(mean), standard=True)
-    notes = Finding.of(Influence(), table, Noise(0)).notes()
+    notes = Finding.of(Influence(), table, Beside(), Noise(0)).notes()
     assert any("far more than 8² posteriors, and there are 20" in note for note in notes)

@@ -17,9 +17,10 @@ from seqvae_core.errors import ShapeError
 from seqvae_core.loading import collate
 from seqvae_core.records import Noise, Splits
 from seqvae_core.testing.small import small_model, small_shapes, small_splits
-from seqvae_jacobian.columns import Measures, mean_columns, measure
+from seqvae_jacobian.columns import Measures, measure
 from seqvae_jacobian.columns_config import JacobianColumns
 from seqvae_jacobian.config import JacobianL1
+from seqvae_tasks.derivatives import mean_columns
 from seqvae_tasks.pictures import evenly
 
 PNG = b"\x89PNG\r\n\x1a\n"

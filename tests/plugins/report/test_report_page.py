@@ -5,10 +5,10 @@ import shutil
 import subprocess
 import sys
 import wave
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from html_page import Page
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,7 +46,6 @@ ROWS = [
 ]
 METRICS = {"speaker/z": 0.957, "speaker/z/low": 0.924, "speaker/z/high": 0.984, "frames": 5687}
 FIGURES = {"map of z by speaker": "probe/0.png", EVIL: "probe/1.png"}
-VOID = {"meta", "link", "img", "br", "path", "circle"}
 
 
 def png(seed: int) -> bytes:
@@ -97,38 +96,6 @@ def run(tmp_path):
                "figures": FIGURES, "sounds": {"rebuilt": "probe/0.wav"}}  # fmt: skip
     (path / "evaluation" / "probe.json").write_text(json.dumps(content))
     return path
-
-
-class Page(HTMLParser):
-    """The text, tags and attributes of a page whose tags are balanced."""
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.open, self.words, self.attributes, self.tags = [], [], [], []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    def values(self, *names):
-        return [value for name, value in self.attributes if name in names]
 
 
 def test_every_number_of_the_evaluation_is_shown(run):

@@ -1,0 +1,199 @@
+"""The two functions of a VAE, and where they come from: objects, pairs, adapters, import paths."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import nn
+
+from seqvae_audit.adapters import adapted
+from seqvae_core import discovery
+from seqvae_core.errors import ConfigError, SeqVAEError, ShapeError
+from seqvae_core.plugins import did_you_mean
+
+__all__ = ["Callables", "callables_of", "imported", "told"]
+
+
+@frozen(eq=False, kw_only=True)
+class Callables:
+    """A VAE as an audit sees it.
+
+    Attributes:
+        name: what it is called.
+        encode: from x to posteriors, see `seqvae_audit.protocol`.
+        decode: from z to the mean of x.
+        modules: what is set to evaluation mode meanwhile, and then put back.
+        copied: whether a deep copy of the functions takes their modules along, so that a copy of
+            the model can be reset and compared with.
+        device: where it is to run; where it is if None.
+    """
+
+    name: str
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+    modules: tuple[nn.Module, ...] = ()
+    copied: bool = False
+    device: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        encode: Callable[[Any], Any],
+        decode: Callable[[Any], Any],
+        *,
+        modules: Iterable[nn.Module] = (),
+        name: str = "model",
+    ) -> "Callables":
+        """Return two functions with the modules given and those that they are seen to use.
+
+        Raises:
+            ShapeError: if one of them cannot be called.
+        """
+        for which, function in (("encode", encode), ("decode", decode)):
+            if not callable(function):
+                raise ShapeError(f"expected a function for {which}, got {type(function).__name__}")
+        used = [*modules, *_used(encode), *_used(decode)]
+        return cls(
+            name=name,
+            encode=encode,
+            decode=decode,
+            modules=tuple({id(module): module for module in used}.values()),
+            copied=all(_copied(function) for function in (encode, decode)),
+        )
+
+    @property
+    def like(self) -> torch.Tensor:
+        """An empty tensor of the type and device that x and z are given in."""
+        for value in self._weights():
+            return value.new_empty(0)
+        return torch.empty(0, device=self.device)
+
+    def _weights(self) -> Iterator[torch.Tensor]:
+        for module in self.modules:
+            for value in (*module.parameters(), *module.buffers()):
+                if value.is_floating_point():
+                    yield value
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Set the modules to evaluation mode on the device asked for; put all back afterwards.
+
+        Raises:
+            ConfigError: if there is no such device.
+        """
+        modes = {part: part.training for module in self.modules for part in module.modules()}
+        home = next((value.device for value in self._weights()), None)
+        try:
+            self._move(self.device)
+            for module in self.modules:
+                module.eval()
+            with torch.no_grad():
+                yield
+        finally:
+            self._move(self.device and home)
+            for part, mode in modes.items():
+                part.training = mode
+
+    def _move(self, device: str | torch.device | None) -> None:
+        try:
+            for module in self.modules if device is not None else ():
+                module.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"cannot use device '{device}': {told(error)}") from None
+
+
+def _owner(function: Any) -> Any:
+    if isinstance(function, functools.partial):
+        return _owner(function.func)
+    return function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
+
+
+def _copied(function: Any) -> bool:
+    owner = _owner(function)
+    return isinstance(owner, nn.Module) or hasattr(owner, "__dict__")
+
+
+def _used(function: Any) -> list[nn.Module]:
+    """Return the modules that a function belongs to, or names."""
+    owner = _owner(function)
+    if isinstance(owner, nn.Module):
+        return [owner]
+    named = list(getattr(owner, "__dict__", {}).values())
+    if inspect.isfunction(function):
+        with suppress(ValueError):  # a name that is not bound yet
+            found = inspect.getclosurevars(function)
+            named += [*found.nonlocals.values(), *found.globals.values()]
+    return [value for value in named if isinstance(value, nn.Module)]
+
+
+def callables_of(found: Any, name: str) -> Callables:
+    """Return what a factory gave as two functions.
+
+    Args:
+        found: a model of pythae or diffusers; an object or dict with `encode` and `decode`; or
+            the two as a pair.
+        name: of the factory, for messages.
+
+    Raises:
+        ShapeError: if it is none of these.
+    """
+    found = adapted(found)
+    if isinstance(found, (tuple, list)) and len(found) == 2:
+        return Callables.of(*found, name=name)
+    given = found if isinstance(found, Mapping) else None
+    encode, decode = (
+        given.get(part) if given is not None else getattr(found, part, None)
+        for part in ("encode", "decode")
+    )
+    lacking = [part for part, each in (("encode", encode), ("decode", decode)) if each is None]
+    if lacking or encode is None or decode is None:
+        raise ShapeError(
+            f"{name} gave {type(found).__name__} without {' and '.join(lacking)}; expected an "
+            "object with encode and decode, the two as a pair, or a model of pythae or diffusers"
+        )
+    modules = [found] if isinstance(found, nn.Module) else []
+    return Callables.of(encode, decode, modules=modules, name=name)
+
+
+def imported(text: str) -> Callables:
+    """Return the model of an import path, "package.module:factory" or "file.py:factory".
+
+    The factory is called without arguments; what is no class and has `encode` and `decode`
+    itself is taken as it is.
+
+    Raises:
+        ConfigError: if there is no such module or name, or the factory fails.
+        ShapeError: if it gives no model.
+    """
+    place, colon, path = text.partition(":")
+    if not place or not colon or not path:
+        raise ConfigError(f"expected a model as pkg.module:factory, got '{text}'")
+    try:
+        module = discovery.single(place)[1]()
+    except SeqVAEError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"cannot import '{place}' for the model: {told(error)}") from error
+    found: Any = module
+    for part in path.split("."):
+        if not hasattr(found, part):
+            known = [each for each in dir(found) if not each.startswith("_")]
+            raise ConfigError(f"'{place}' has no '{path}'{did_you_mean(part, known)}")
+        found = getattr(found, part)
+    faced = hasattr(found, "encode") and hasattr(found, "decode")
+    if callable(found) and (inspect.isclass(found) or not (faced or isinstance(found, nn.Module))):
+        try:
+            found = found()
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"'{text}' failed: {told(error)}") from error
+    return callables_of(found, text)
+
+
+def told(error: BaseException) -> str:
+    """Return an error of somebody else's code in one line, with its kind."""
+    first = " ".join(str(error).split())
+    return f"{type(error).__name__}: {first[:300]}" if first else type(error).__name__

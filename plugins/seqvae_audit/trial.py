@@ -1,0 +1,217 @@
+"""One batch through both functions before anything is measured: shapes, randomness, scale."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+from attrs import evolve, frozen
+from torch import Tensor
+
+from seqvae_audit.callables import Callables, told
+from seqvae_audit.protocol import check_finite
+from seqvae_audit.wrapped import Form
+from seqvae_core.errors import DataError, SeqVAEError, ShapeError
+
+__all__ = ["Trial", "attempt"]
+
+_CLOSE = 1e-3  # of the spread: what the arithmetic of one batch may differ from another's
+
+
+@frozen(eq=False, kw_only=True)
+class Trial:
+    """What one batch showed.
+
+    Attributes:
+        form: of x and z.
+        warnings: what a user should look at before the numbers.
+    """
+
+    form: Form
+    warnings: list[str]
+
+
+def attempt(
+    callables: Callables,
+    x: Tensor,  # (N, T, *frame)
+    *,
+    frames: int,
+    batch_size: int,
+) -> Trial:
+    """Encode and decode a batch.
+
+    Args:
+        callables: the functions.
+        x: the batch.
+        frames: T, or 0 where x is to be given without its axis of time.
+        batch_size: of later calls.
+
+    Raises:
+        ShapeError: if a function fails or gives what does not fit: got, and expected.
+        DataError: if it gives NaN.
+    """
+    form = Form(
+        kind="vector", latent=(1,), frame=tuple(x.shape[2:]), frames=frames, batch_size=batch_size
+    )
+    shown = tuple(x.shape if frames else x.squeeze(1).shape)
+    mean, logvar, form = _encoded(callables, x, form, shown)
+    kind, shape = _latent(mean, x, frames)
+    form = evolve(form, kind=kind, latent=shape)
+    for what, value in (("the mean of encode(x)", mean), ("the log variance of encode(x)", logvar)):
+        check_finite(value, what)
+    decoded = _run("decode", lambda: form.decoded(callables, mean), tuple(mean.shape))
+    if decoded.shape != x.shape:
+        got = tuple(decoded.shape if frames else decoded[:, 0].shape)
+        raise ShapeError(
+            f"decode(z) returned x of shape {got} for z of shape {tuple(mean.shape)}; expected "
+            f"{shown}, the shape of x"
+        )
+    check_finite(decoded, "decode(z)")
+    again = form.encoded(callables, x)[0], form.decoded(callables, mean)
+    found = [
+        *_random("encode", mean, again[0]),
+        *_random("decode", decoded, again[1]),
+        *_coupled(callables, form, x, mean),
+        *_log(logvar),
+        *_scale(x, decoded),
+    ]
+    differentiable = not form.numpy and _differentiable(callables, form, mean)
+    return Trial(form=evolve(form, differentiable=differentiable), warnings=found)
+
+
+def _encoded(
+    callables: Callables, x: Tensor, form: Form, shown: tuple[int, ...]
+) -> tuple[Tensor, Tensor, Form]:
+    """Encode with tensors, or with numpy arrays where no module is seen and tensors fail."""
+    try:
+        return *_run("encode", lambda: form.encoded(callables, x), shown), form
+    except ShapeError:
+        if callables.modules:
+            raise
+        arrays = evolve(form, numpy=True)
+        try:
+            return *arrays.encoded(callables, x), arrays
+        except Exception:  # the first error is what is told
+            pass
+        raise
+
+
+def _run(which: str, call: Callable[[], Any], shape: tuple[int, ...]) -> Any:
+    try:
+        return call()
+    except SeqVAEError:
+        raise
+    except Exception as error:
+        _failed(which, shape, error)
+
+
+def _failed(which: str, shape: tuple[int, ...], error: Exception) -> NoReturn:
+    given = "x" if which == "encode" else "z"
+    raise ShapeError(
+        f"{which}({given}) failed for {given} of shape {shape}: {told(error)}"
+    ) from error
+
+
+def _latent(mean: Tensor, x: Tensor, frames: int) -> tuple[Any, tuple[int, ...]]:
+    rows = len(x)
+    if mean.ndim < 2 or len(mean) != rows or 0 in mean.shape:
+        raise ShapeError(
+            f"encode(x) returned a mean of shape {tuple(mean.shape)} for {rows} rows of x; "
+            f"expected ({rows}, D), a map ({rows}, C, H, W), or ({rows}, T, D) for sequences"
+        )
+    if mean.ndim == 2:
+        return "vector", (mean.shape[1],)
+    if mean.ndim == 3 and frames and mean.shape[1] == frames:
+        return "frames", (mean.shape[2],)
+    if mean.ndim == 4 and not frames:
+        return "map", tuple(mean.shape[1:])
+    expected = f"(N, D) or (N, {frames}, D)" if frames else "(N, D) or a map (N, C, H, W)"
+    raise ShapeError(
+        f"encode(x) returned a mean of shape {tuple(mean.shape)}; expected {expected} for x of "
+        f"shape {tuple(x.shape if frames else x.squeeze(1).shape)}"
+    )
+
+
+# What a user should look at ----------------------------------------------------------------------
+
+
+def _spread(value: Tensor) -> float:
+    return max(float(value.std()), 1e-12)
+
+
+def _random(which: str, first: Tensor, second: Tensor) -> list[str]:
+    apart = float((first - second).abs().max())
+    if apart <= _CLOSE * _spread(first):
+        return []
+    return [
+        f"{which} is random: two calls on one batch differ by up to {apart:.3g}. It should give "
+        "parameters, not samples, and run in evaluation mode; a module that it hides can be named "
+        "by 'module'"
+    ]
+
+
+def _coupled(callables: Callables, form: Form, x: Tensor, mean: Tensor) -> list[str]:
+    try:
+        alone = form.encoded(callables, x[:1])[0]
+    except Exception as error:
+        return [f"encode takes no single row, which later calls may need: {told(error)}"]
+    apart = float((alone - mean[:1]).abs().max())
+    if apart <= 10.0 * _CLOSE * _spread(mean):
+        return []
+    return [
+        f"what encode gives for a row depends on the others of its batch: alone it differs by up "
+        f"to {apart:.3g}; is a normalisation over the batch in training mode?"
+    ]
+
+
+def _log(logvar: Tensor) -> list[str]:
+    if float(logvar.min()) > 0.0:
+        return [
+            "all log variances of encode(x) are positive: is the second value a variance or a "
+            "standard deviation? It should be ln σ²"
+        ]
+    return []
+
+
+def _scale(x: Tensor, decoded: Tensor) -> list[str]:
+    error = float((x.to(decoded) - decoded).square().mean())
+    constant = float((x - x.mean(0)).square().mean())
+    if len(x) < 2 or error < constant:
+        return []
+    return [
+        f"decode(encode(x)) is further from x than the mean of x is ({error:.3g} against "
+        f"{constant:.3g}): x is within {_range(x)}, what is decoded within {_range(decoded)}. Was "
+        "the model trained on x of another scale, and is decode's x a mean, not logits?"
+    ]
+
+
+def _range(value: Tensor) -> str:
+    return f"{float(value.min()):.3g} to {float(value.max()):.3g}"
+
+
+def _differentiable(callables: Callables, form: Form, mean: Tensor) -> bool:
+    """Tell whether forward-mode derivatives pass through decode."""
+
+    def decode(z: Tensor) -> Tensor:
+        return form.decoded(callables, z)
+
+    point = mean[:1]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            jvp = torch.func.jvp(decode, (point,), (torch.ones_like(point),))[1]
+            torch.vmap(decode, randomness="different")(point[None])
+        return bool(torch.isfinite(jvp).all())
+    except Exception:  # whatever somebody else's code raises there
+        return False
+
+
+def one_length(lengths: Tensor) -> int:
+    """Return the number of frames of all sequences; raise `DataError` if they differ."""
+    low, high = int(lengths.min()), int(lengths.max())
+    if low != high:
+        raise DataError(
+            f"sequences have {low} to {high} frames; encode and decode are told of no padding: "
+            "cut or pad them to one length"
+        )
+    return low
