@@ -41,7 +41,7 @@ def traverse(config: Traverse, model: SeqVAE, splits: Splits, noise: Noise) -> T
     noise = noise.of("traverse")
     codes = _codes(config, model, splits)
     start = Start.of(config, model, splits, noise)
-    result = TaskResult(notes=_notes(config, codes))
+    result = TaskResult(notes=_notes(config, codes, model))
     lines = [axis for code in codes for axis in _axes(code, config)]
     content = {axis: start.along(axis) for axis in lines}
     for axis, moved in content.items():
@@ -281,7 +281,7 @@ def _plane(config: Traverse, start: Start, lines: Sequence[Axis], splits: Splits
     ]
 
 
-def _notes(config: Traverse, codes: Sequence[Code]) -> list[str]:
+def _notes(config: Traverse, codes: Sequence[Code], model: SeqVAE) -> list[str]:
     held = "at posterior means of test sequences" if config.start == "item" else (
         "at the prior's mean, of a local latent given values drawn from its prior"
     )  # fmt: skip
@@ -289,6 +289,11 @@ def _notes(config: Traverse, codes: Sequence[Code]) -> list[str]:
         f"one or two codes move, all others are held {held}, and categorical latents at their "
         "likeliest value; a local code has one value in all frames",
     ]
+    if model.decoder.autoregressive:
+        notes.append(
+            "the decoder is autoregressive: what is decoded is a draw, each with the same noise, "
+            "and distances are those of draws"
+        )
     if config.codes is None:
         chosen = ", ".join(code.name for code in codes)
         notes.append(f"by their mean KL on test sequences, largest first: {chosen}")

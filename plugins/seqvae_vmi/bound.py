@@ -1,7 +1,6 @@
 """How much of chosen codes a fixed model's decoder keeps: H(c) + E[ln Q(c|x̃)]."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from seqvae_vmi.config_bound import VMIBound
 from seqvae_vmi.losses import prior_entropy
 from seqvae_vmi.networks import QNetwork
 
-__all__ = ["Reading", "fit", "read_bound", "read_fixed", "vmi_bound"]
+__all__ = ["Reading", "Rows", "fit", "read_bound", "read_fixed", "vmi_bound"]
 
 _SIZE = 256  # pairs that Q reads at a time where it is not trained
 
@@ -180,7 +179,7 @@ def read_fixed(
         mine = [unit for unit in units if unit.variable.scope == scope]
         if mine:
             name = f"joint {scope}" if shared else "joint"
-            rows = _Rows.of(held, scope, config.held_out, seed)
+            rows = Rows.of(held, scope, config.held_out, seed)
             found = read_bound(mine, scores, held, rows, source, samples, name)
             for title, (share, entropy) in found.items():
                 estimates[title] = Estimate(
@@ -190,7 +189,7 @@ def read_fixed(
                 entropies[title] = entropy
             for unit in mine:
                 if unit.name in linear:
-                    line = rows.of_time(linear[unit.name], scope).double()
+                    line = rows.take(linear[unit.name]).double()
                     by_line[unit.name] = entropies[unit.name] + float(line.mean())
     return Reading(estimates=estimates, entropies=entropies, linear=by_line, converged=converged)
 
@@ -242,7 +241,7 @@ def _scores(network: QNetwork, held: Pairs) -> dict[str, Tensor]:
 
 
 @frozen(eq=False, kw_only=True)
-class _Rows:
+class Rows:
     """Which rows a bound is the mean over: sequences, or some of their frames.
 
     Attributes:
@@ -254,7 +253,8 @@ class _Rows:
     unit: Tensor | None = None
 
     @classmethod
-    def of(cls, pairs: Pairs, scope: Scope, most: int, seed: int) -> "_Rows":
+    def of(cls, pairs: Pairs, scope: Scope, most: int, seed: int) -> "Rows":
+        """Return all sequences, or at most that many of all real frames, at random."""
         if scope == "global":
             return cls()
         real = pairs.mask.flatten().nonzero()[:, 0]
@@ -262,13 +262,13 @@ class _Rows:
         unit = torch.unique(real // pairs.mask.shape[1], return_inverse=True)[1]
         return cls(at=real, unit=unit)
 
-    def of_time(self, value: Tensor, scope: Scope) -> Tensor:
+    def take(self, value: Tensor) -> Tensor:
         """Return (N, ...) as it is, or (N, T, ...) at the rows' frames, (R, ...)."""
         return value if self.at is None else value.flatten(0, 1)[self.at]
 
 
 def read_bound(
-    units: Sequence[Code], scores: Mapping[str, Tensor], held: Pairs, rows: "_Rows",
+    units: Sequence[Code], scores: Mapping[str, Tensor], held: Pairs, rows: "Rows",
     source: Source, samples: Samples, joint: str,
 ) -> dict[str, tuple[Tensor, float]]:  # fmt: skip
     """Return each row's share of the bound, (R,), and H(c), of each code and of all together.
@@ -281,10 +281,9 @@ def read_bound(
     values: list[Tensor] = []
     total: Tensor | None = None
     for unit in units:
-        scope = unit.variable.scope
-        score = rows.of_time(scores[unit.name], scope)
-        value = rows.of_time(unit.of(held.latents), scope).double()
-        law = of_code(held.laws[unit.latent], unit, partial(rows.of_time, scope=scope))
+        score = rows.take(scores[unit.name])
+        value = rows.take(unit.of(held.latents)).double()
+        law = of_code(held.laws[unit.latent], unit, rows.take)
         if source == "prior":
             entropy = torch.full_like(score, prior_entropy(unit.variable.size, unit.groups))
         elif unit.groups:

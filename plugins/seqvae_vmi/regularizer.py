@@ -147,7 +147,9 @@ class QCritic(Critic):
             outer = [factor * gradient for gradient in found[: len(leaves)]]
             inner = list(found[len(leaves) :])
         else:
-            outer = list(torch.autograd.grad(term.mean(), leaves, retain_graph=True))
+            outer = (
+                list(torch.autograd.grad(term.mean(), leaves, retain_graph=True)) if leaves else []
+            )
             inner = list(torch.autograd.grad(loss.mean(), own))
         return Reading(
             pairs=pairs,

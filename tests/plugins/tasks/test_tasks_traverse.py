@@ -8,6 +8,8 @@ import torch
 from attrs import evolve
 from mirror import mirror, sequences, splits
 
+from seqvae_basics.autoregressive_config import CausalConv
+from seqvae_basics.config import GaussianLikelihood
 from seqvae_core.errors import ShapeError
 from seqvae_core.records import Noise, Splits
 from seqvae_core.testing.small import small_model, small_shapes, small_splits
@@ -139,3 +141,16 @@ def test_a_mosaic_takes_sequences_of_different_lengths(frame):
     rng = np.random.default_rng(0)
     cells = [[rng.normal(size=(frames, *frame)) for frames in (3, 5)] for _ in range(3)]
     assert mosaic(cells, ["a", "b", "c"], ["first", "second"]).startswith(b"\x89PNG")
+
+
+def test_an_autoregressive_decoder_draws_each_with_the_same_noise():
+    shapes = small_shapes()
+    z_alone = evolve(shapes, latents={"z": shapes.latents["z"]})
+    decoder = CausalConv(channels=4, dilations=(1,), feature="h", hidden=(5,))
+    model = small_model(z_alone, decoder=decoder, likelihood=GaussianLikelihood())
+    data = small_splits()
+    start = Start.of(Traverse(items=1), model, data, Noise(0))
+    assert start.at(start.latents).equal(start.decoded)
+    found = run(model, data, codes=("z[0]",), items=1, steps=2)
+    assert found.metrics["moved/z[0]"] > 0.0
+    assert any("is a draw" in note for note in found.notes)

@@ -13,7 +13,7 @@ from seqvae_basics.distributions import Gaussian, GumbelCategorical
 from seqvae_core.records import Noise, Shapes, Splits, Variable
 from seqvae_core.settings import CategoricalConfig, OptimizerConfig
 from seqvae_core.testing.small import small_model, small_shapes, small_splits
-from seqvae_vmi.bound import read_bound, read_fixed
+from seqvae_vmi.bound import Rows, read_bound, read_fixed
 from seqvae_vmi.bound_entropy import aggregate_entropy, categorical_shares
 from seqvae_vmi.bound_pairs import Pairs, collect
 from seqvae_vmi.config import QConfig
@@ -112,9 +112,7 @@ def test_a_trained_q_comes_close_to_the_cap_of_relaxed_samples_and_not_above():
 
 
 def _whole(held):
-    from seqvae_vmi.bound import _Rows
-
-    return _Rows.of(held, "global", len(held), 0)
+    return Rows.of(held, "global", len(held), 0)
 
 
 @pytest.mark.parametrize(("s", "low", "high"), [(0.05, 2.25, 2.3026), (30.0, -0.03, 0.05)])
