@@ -24,7 +24,7 @@ LATENTS = {"z": normal(0, 2, 3), "s": normal(1, 2, 5, 2)}
 CLASSES = [
     config.Identity, config.MLP, config.Conv1d, config.Conv2d,
     config.DSAEFactorised, config.DSAEFull, config.FeedForward,
-    config.StandardNormal, config.AutoregressiveGaussian,
+    config.StandardNormal, config.AutoregressiveGaussian, config.UniformCategorical,
     config.Framewise, config.GaussianLikelihood, config.BernoulliLikelihood,
     autoregressive_config.PixelCNN, autoregressive_config.CausalConv,
     autoregressive_config.CategoricalLikelihood, autoregressive_config.DiscretisedLogisticMixture,
