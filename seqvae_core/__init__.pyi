@@ -6,7 +6,7 @@ from .components import (
     Backbone, BackboneConfig, Component, Critic, DataRequest, DatasetConfig, Decoder,
     DecoderConfig, Draw, Encoder, EncoderConfig, Estimate, Likelihood, LikelihoodConfig,
     MIEstimator, MIEstimatorConfig, PairCritic, Prior, PriorConfig, Regularizer,
-    RegularizerConfig, Task, TaskConfig, TaskResult,
+    RegularizerConfig, Stepped, Task, TaskConfig, TaskResult,
 )
 from .errors import (
     CheckpointError, ConfigError, DataError, DuplicateComponentError, PluginError, SeqVAEError,
@@ -33,7 +33,7 @@ from .runs import (
     evaluate, resume, train,
 )
 from .settings import (
-    OptimizerConfig, Schedule,
+    CategoricalConfig, OptimizerConfig, Schedule, Temperature,
 )
 from .study import (
     Cell, Study,
@@ -43,15 +43,15 @@ from .training import (
 )
 
 __all__ = [
-    "Backbone", "BackboneConfig", "Batch", "Cell", "CheckpointError", "Component", "ConfigError",
-    "Critic", "DataError", "DataRequest", "DatasetConfig", "Decoder", "DecoderConfig",
-    "Distribution", "Draw", "DuplicateComponentError", "Encoder", "EncoderConfig", "Estimate",
-    "Experiment", "KLConfig", "Latent", "LatentConfig", "Likelihood", "LikelihoodConfig",
-    "Losses", "MIEstimator", "MIEstimatorConfig", "ModelConfig", "Noise", "Objective",
-    "OptimizerConfig", "Output", "PairCritic", "Player", "PluginError", "Plugins",
-    "PluginsConfig", "Preset", "Prior", "PriorConfig", "Regularizer", "RegularizerConfig",
-    "Run", "Schedule", "SeqVAE", "SeqVAEError", "ShapeError", "Shapes", "Splits", "Study", "Task",
-    "TaskConfig", "TaskResult", "TrainConfig", "Trainer", "TrainingError",
-    "UnknownComponentError", "Variable", "collate", "evaluate", "hookimpl", "iterate", "load",
-    "load_splits", "players", "resume", "train",
+    "Backbone", "BackboneConfig", "Batch", "CategoricalConfig", "Cell", "CheckpointError",
+    "Component", "ConfigError", "Critic", "DataError", "DataRequest", "DatasetConfig", "Decoder",
+    "DecoderConfig", "Distribution", "Draw", "DuplicateComponentError", "Encoder",
+    "EncoderConfig", "Estimate", "Experiment", "KLConfig", "Latent", "LatentConfig",
+    "Likelihood", "LikelihoodConfig", "Losses", "MIEstimator", "MIEstimatorConfig",
+    "ModelConfig", "Noise", "Objective", "OptimizerConfig", "Output", "PairCritic", "Player",
+    "PluginError", "Plugins", "PluginsConfig", "Preset", "Prior", "PriorConfig", "Regularizer",
+    "RegularizerConfig", "Run", "Schedule", "SeqVAE", "SeqVAEError", "ShapeError", "Shapes",
+    "Splits", "Stepped", "Study", "Task", "TaskConfig", "TaskResult", "Temperature",
+    "TrainConfig", "Trainer", "TrainingError", "UnknownComponentError", "Variable", "collate",
+    "evaluate", "hookimpl", "iterate", "load", "load_splits", "players", "resume", "train",
 ]

@@ -68,9 +68,9 @@ class LatentConfig:
     kl: KLConfig = KLConfig()
 
     def __attrs_post_init__(self) -> None:
+        if self.family == "gaussian" and self.categorical is not None:
+            raise ValueError("'categorical' must be left out for family 'gaussian'")
         if self.family != "gumbel-categorical":
-            if self.categorical is not None:
-                raise ValueError(f"'categorical' must be left out for family '{self.family}'")
             return
         groups = self.categorical.groups if self.categorical else 1
         if self.dim % groups or self.dim < 2 * groups:

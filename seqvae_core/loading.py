@@ -236,9 +236,10 @@ def collate(items: Sequence[Any]) -> Batch:
 
 def _padded(checked: Sequence[Mapping[str, Tensor]]) -> Batch:
     first = checked[0]
+    expected = item_form(first)
     for i, item in enumerate(checked):
-        if (form := item_form(item)) != item_form(first):
-            raise DataError(f"items 0 and {i} of the batch differ: {item_form(first)}; {form}")
+        if (form := item_form(item)) != expected:
+            raise DataError(f"items 0 and {i} of the batch differ: {expected}; {form}")
     lengths = torch.tensor([item["x"].shape[0] for item in checked])
     labels = {}
     for name in [key for key in first if key != "x"]:

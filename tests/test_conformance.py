@@ -165,6 +165,17 @@ def test_every_encoder_draws_categorical_latents_too(name):
     check_component(config, shapes=small_shapes(categorical=True))
 
 
+FAMILIAR = ("influence", "input-information", "rates", "traverse", "unsupervised-classification",
+            "vmi-bound")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIAR)
+def test_tasks_that_look_at_a_latents_law_take_categorical_ones(name):
+    settings = VARIANTS.get(("task", name), [{}])[0]
+    config = structure_component("task", {"name": name, **settings}, PLUGINS)
+    check_component(config, shapes=small_shapes(categorical=True))
+
+
 def test_no_variant_is_of_a_component_that_does_not_exist():
     known = {(kind, name) for kind in KINDS for name in PLUGINS.components(kind)}
     assert VARIANTS.keys() <= known

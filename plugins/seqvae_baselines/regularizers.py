@@ -29,6 +29,17 @@ __all__ = [
 ]
 
 
+def _independent(config: BetaTCVAE | DIPVAE | FactorVAE, shapes: Shapes) -> str:
+    """Return the latent that is meant; one whose numbers depend on one another is refused."""
+    name = shapes.choose("global", config.global_latent, "global_latent", config.name)
+    if shapes.latent(name).categorical:
+        raise ShapeError(
+            f"{config.name} asks a latent's numbers to be independent, those of categorical "
+            f"'{name}' cannot be; choose another by 'global_latent'"
+        )
+    return name
+
+
 class FactorRegularizer(Regularizer):
     """The term logit D(z), (B,) nats, whose mean estimates the total correlation of q(z).
 
@@ -39,7 +50,7 @@ class FactorRegularizer(Regularizer):
 
     def __init__(self, config: FactorVAE, shapes: Shapes):
         super().__init__()
-        self.z = shapes.choose("global", config.global_latent, "global_latent", config.name)
+        self.z = _independent(config, shapes)
         network = config.critic.build_marginal(shapes.latent(self.z))
         discriminator = MarginalCritic(network, config.critic.r1)
         self.critic: PermutationCritic = PermutationCritic(self.z, discriminator, config.critic)
@@ -91,7 +102,7 @@ class BetaTCRegularizer(Regularizer):
 
     def __init__(self, config: BetaTCVAE, shapes: Shapes):
         super().__init__()
-        self.z = shapes.choose("global", config.global_latent, "global_latent", config.name)
+        self.z = _independent(config, shapes)
         self.samples, self.stratified = config.samples, config.sampling == "stratified"
 
     def forward(self, out: Output) -> Tensor:
@@ -122,7 +133,7 @@ class DIPRegularizer(Regularizer):
 
     def __init__(self, config: DIPVAE, shapes: Shapes):
         super().__init__()
-        self.z = shapes.choose("global", config.global_latent, "global_latent", config.name)
+        self.z = _independent(config, shapes)
         self.ratio, self.of_samples = config.ratio, config.of_samples
         family = shapes.latent(self.z).family
         if self.of_samples and family != "gaussian":

@@ -91,7 +91,7 @@ class Conv2dBackbone(Backbone):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return (B, T, F) from (B, T, C, H, W); zero in the padding where it is normalised."""
         if self.normalised and x.shape[1] > 1:  # padding must not enter a batch's statistics
-            found = self.layers(x[mask])
+            found: Tensor = self.layers(x[mask])
             return found.new_zeros(*mask.shape, self.features).index_put((mask,), found)
         features: Tensor = self.layers(x.flatten(0, 1))
         return features.reshape(*x.shape[:2], self.features)

@@ -120,7 +120,7 @@ def parse_code(text: str, shapes: Shapes, asker: str) -> Code:
         what = "a feature of the decoder" if name in shapes.latents else "unknown"
         raise ShapeError(
             f"{asker} expects codes of a latent, '{name}' in '{text}' is {what}"
-            f"{did_you_mean(name, latents)}; the model has: {', '.join(latents)}"
+            f"{did_you_mean(name, latents)}"
         )
     latent = latents[name]
     run = latent.values or 1  # numbers that stand or fall together

@@ -8,7 +8,19 @@ from attrs import frozen
 
 from seqvae_core.study import Cell, Record, Study
 
-__all__ = ["ARMS", "CONTRASTS", "GROUPS", "RADII", "SEEDS", "STEPS", "STUDY", "Arm", "Contrast"]
+__all__ = [
+    "ARMS",
+    "CONTRASTS",
+    "GROUPS",
+    "IDENTITY",
+    "RADII",
+    "RISES",
+    "SEEDS",
+    "STEPS",
+    "STUDY",
+    "Arm",
+    "Contrast",
+]
 
 STEPS, RISE = 2500, 1000
 SEEDS = (1, 2, 3, 4, 5)
@@ -21,7 +33,7 @@ _PENALTY = (
     'schedule={name="linear", steps=%d}%s}'
 )  # fmt: skip
 # The presets' 30000 steps and 10000 of annealing in short.
-_SHORT = (
+_DOTS = (
     f"train.steps={STEPS}",
     f"train.checkpoint_every={STEPS}",
     "train.valid_every=500",
@@ -30,6 +42,23 @@ _SHORT = (
     f'{{name="local-disentanglement", label="fresh", radii=[0.1], fresh=true, points={POINTS}}}, '
     '{name="jacobian-columns", items=64}]',
 )
+# The label that z should hold, by data.
+IDENTITY = {"timit": "speaker", "sprites": "hair"}
+_ATTRIBUTES = (
+    'tasks=["rates", "reconstruction", "mig", "dci", {name="jacobian-columns", items=64}, '
+    '{name="probe", labels=["%(of)s"], resamples=200}, {name="swap-judge", identity="%(of)s"}]'
+)
+_PATTERN = r"(?P<dialect>DR\d)/(?P<speaker>(?P<sex>[FM])\w+)/(?P<sentence>\w+)\.WAV"
+_SHARED = {
+    "three-dots": _DOTS,
+    "timit": (
+        f"data.pattern='{_PATTERN}'",
+        'data.labels=["speaker", "sex", "dialect"]',
+        _ATTRIBUTES % {"of": IDENTITY["timit"]},
+    ),
+    "sprites": (_ATTRIBUTES % {"of": IDENTITY["sprites"]},),
+}
+RISES = {"three-dots": RISE, "timit": 160, "sprites": 160}
 
 
 @frozen(kw_only=True)
@@ -40,6 +69,7 @@ class Arm:
         key: in the cells' keys.
         title: in the tables.
         group: what it is for.
+        data: which data; all but "three-dots" need a root of that name.
         preset: its source.
         overrides: beside those that all arms share.
         seeds: of its cells.
@@ -48,13 +78,16 @@ class Arm:
     key: str
     title: str
     group: str
+    data: str = "three-dots"
     preset: str = "three-dots-beta-vae"
     overrides: tuple[str, ...] = ()
     seeds: tuple[int, ...] = FEW
 
 
-def _penalty(name: str, gamma: float, settings: str = "") -> tuple[str, ...]:
-    return (_PENALTY % (name, gamma, RISE, settings),)
+def _penalty(
+    name: str, gamma: float, settings: str = "", data: str = "three-dots"
+) -> tuple[str, ...]:
+    return (_PENALTY % (name, gamma, RISES[data], settings),)
 
 
 def _jl1(settings: str) -> tuple[str, ...]:
@@ -70,6 +103,8 @@ GROUPS = {
     "smooth": "With a smooth decoder, ELU in the place of ReLU",
     "beta": "The β-VAE at other β, to be compared at equal ELBO",
     "baselines": "Other regularizers",
+    "speech": "The global latent of speech: a DSAE on TIMIT, with the penalty on z",
+    "sprites": "The global latent of video: a DSAE on Sprites, with the penalty on z",
 }
 
 ARMS = (
@@ -103,6 +138,12 @@ ARMS = (
     Arm(key="annealed-vae", title="AnnealedVAE, C = 25", group="baselines",
         preset="three-dots-annealed-vae",
         overrides=(f"regularizers.annealed-vae.rise.steps={RISE}",)),
+    *(Arm(key=f"z-{data}-{gamma:g}", group=group, data=data, preset=data,
+          title=f"JL1, γ = {gamma:g}" if gamma else "no penalty",
+          overrides=_penalty("jacobian-l1", gamma, data=data) if gamma else ())
+      for data, group, gammas in (("timit", "speech", (0.0, 0.1, 0.3)),
+                                  ("sprites", "sprites", (0.0, 0.1)))
+      for gamma in gammas),
 )  # fmt: skip
 
 
@@ -136,15 +177,16 @@ CONTRASTS = (
 
 
 def _cells(roots: Mapping[str, Path]) -> list[Cell]:
-    return [cell for arm in ARMS for cell in _of(arm)]
+    return [cell for arm in ARMS for cell in _of(arm, roots)]
 
 
-def _of(arm: Arm) -> Iterator[Cell]:
+def _of(arm: Arm, roots: Mapping[str, Path]) -> Iterator[Cell]:
+    root = (f"data.root={roots[arm.data]}",) if arm.data in STUDY.roots else ()
     for seed in arm.seeds:
         yield Cell(
-            key=f"three-dots/{arm.key}/seed-{seed}",
+            key=f"{arm.data}/{arm.key}/seed-{seed}",
             source=arm.preset,
-            overrides=(*_SHORT, *arm.overrides),
+            overrides=(*root, *_SHARED[arm.data], *arm.overrides),
             group=arm.group,
             seed=seed,
         )
@@ -158,8 +200,13 @@ def _page(records: Sequence[Record], folder: Path) -> None:
 
 STUDY = Study(
     name="jacobian",
-    summary="local disentanglement of three dots by Jacobian L1, its estimators and baselines",
-    reference="Rhodes, Lee 2021, three-dots; estimator, steps and seeds are ours",
+    summary="local disentanglement of three dots by Jacobian L1, its estimators and baselines; "
+    "the global latent of speech and video",
+    reference="Rhodes, Lee 2021, three-dots; estimator, steps, seeds and sequences are ours",
+    roots={
+        "timit": "TIMIT's folders, or a part of them, with TRAIN/DR1/...",
+        "sprites": "the Sprites clips, as the preset sprites takes them",
+    },
     cells=_cells,
     page=_page,
 )

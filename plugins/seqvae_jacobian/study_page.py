@@ -8,7 +8,16 @@ import numpy as np
 
 from seqvae_core.files import write_atomic
 from seqvae_core.study import Record
-from seqvae_jacobian.study import ARMS, CONTRASTS, GROUPS, RADII, SEEDS, Arm, Contrast
+from seqvae_jacobian.study import (
+    ARMS,
+    CONTRASTS,
+    GROUPS,
+    IDENTITY,
+    RADII,
+    SEEDS,
+    Arm,
+    Contrast,
+)
 from seqvae_tasks.contrasts import Tested, holm, paired, spread
 
 __all__ = ["write"]
@@ -32,6 +41,29 @@ COLUMNS = {
     "Σ|J|": "jacobian-columns/l1/z",
     "Hoyer": "jacobian-columns/hoyer/z",
     "overlap": "jacobian-columns/overlap/z",
+}
+ATTRIBUTES = {
+    "MIG": "mig/mig",
+    "its floor": "mig/floor",
+    "DCI disentanglement": "dci/disentanglement",
+    "completeness": "dci/completeness",
+    "informativeness": "dci/informativeness",
+    "probe of z": "probe/{of}/z/linear",
+    "judge: of a": "swap-judge/swapped/identity of a",
+    "judge: of b": "swap-judge/swapped/identity of b",
+    "ELBO": "rates/elbo",
+    "KL(z)": "rates/kl/z",
+    "MSE": "reconstruction/mse",
+    "Σ|J|": "jacobian-columns/l1/z",
+    "Hoyer": "jacobian-columns/hoyer/z",
+    "overlap": "jacobian-columns/overlap/z",
+}
+LEGENDS = {
+    "three-dots": "Local scores at ρ = 0.1; ",
+    "timit": "MIG and DCI of single dimensions of z on speaker, sex and dialect; the judge says of "
+    "which speaker a is, decoded with z of b (1 is all); ",
+    "sprites": "MIG and DCI of single dimensions of z on the clips' labels; the judge says whose "
+    "hair a has, decoded with z of b (1 is all); ",
 }
 
 Found = Mapping[tuple[str, int], Record]
@@ -120,18 +152,27 @@ def _radii(found: Found) -> list[str]:
 
 
 def _table(found: Found, arms: Sequence[Arm]) -> list[str]:
+    columns = columns_of(arms[0].data)
     lines = [
-        "Mean ± standard deviation over seeds, at ρ = 0.1; Σ|J|, Hoyer's measure and the overlap "
-        "of the decoder's columns at posterior means; processor seconds with the evaluation.\n",
-        "| arm | seeds | " + " | ".join(COLUMNS) + " | processor s |",
-        "|---" * (3 + len(COLUMNS)) + "|",
+        f"{LEGENDS[arms[0].data]}mean ± standard deviation over seeds; Σ|J|, Hoyer's measure and "
+        "the overlap of the decoder's columns at posterior means; processor seconds with the "
+        "evaluation.\n",
+        "| arm | seeds | " + " | ".join(columns) + " | processor s |",
+        "|---" * (3 + len(columns)) + "|",
     ]
     for arm in arms:
-        cells = [spread(_values(found, arm.key, figure)) for figure in COLUMNS.values()]
+        cells = [spread(_values(found, arm.key, figure)) for figure in columns.values()]
         seeds = _seeds(found, arm.key)
         seconds = mean(found[arm.key, seed]["cpu_seconds"] for seed in seeds)
         lines.append(f"| {arm.title} | {len(seeds)} | {' | '.join(cells)} | {seconds:.0f} |")
     return [*lines, ""]
+
+
+def columns_of(data: str) -> dict[str, str]:
+    """Return the columns of a group's table: by title, the figure's name in a record."""
+    if data == "three-dots":
+        return COLUMNS
+    return {title: figure.format(of=IDENTITY[data]) for title, figure in ATTRIBUTES.items()}
 
 
 def _plot(found: Found) -> bytes:
@@ -149,7 +190,7 @@ def _plot(found: Found) -> bytes:
             for line in seeds:
                 left.plot(RADII, line, color=color, alpha=0.3, linewidth=0.8)
     for number, group in enumerate(GROUPS):
-        keys = {arm.key for arm in ARMS if arm.group == group}
+        keys = {arm.key for arm in ARMS if arm.group == group and arm.data == "three-dots"}
         points = [
             (r["figures"]["rates/elbo"], r["figures"]["local-disentanglement/mig/0.1"])
             for (key, _), r in found.items() if key in keys

@@ -117,9 +117,7 @@ def aggregated(
     """
     sizes = [len(posterior.mean) for posterior in posteriors]
     count = sum(sizes)
-    drawn = torch.cat(
-        [posterior.rsample(noise) for _ in range(samples) for posterior in posteriors]
-    )
+    drawn = torch.cat([_draw(each, noise) for _ in range(samples) for each in posteriors])
     owner = torch.arange(count, device=drawn.device).repeat(samples)
     own, others = (
         torch.cat(parts)
@@ -136,6 +134,13 @@ def aggregated(
         mi=(own - everyone).reshape(samples, count).mean(0),
         upper=(own - others + math.log(count - 1)).reshape(samples, count).mean(0),
     )
+
+
+def _draw(posterior: Distribution, noise: Noise) -> Tensor:
+    """Draw from the law whose density is asked: of categorical laws not a relaxed sample."""
+    draw = getattr(posterior, "one_hot", posterior.rsample)
+    drawn: Tensor = draw(noise)
+    return drawn
 
 
 def _log_densities(

@@ -91,6 +91,7 @@ def mosaic(
     columns: Sequence[str],
     *,
     inches: float = 0.6,
+    titles: tuple[str, str] = ("", ""),
 ) -> bytes:
     """Draw many sequences as small tiles without axes of their own, on one scale.
 
@@ -101,6 +102,7 @@ def mosaic(
         rows: titles.
         columns: titles.
         inches: the height of a tile.
+        titles: of all rows, and of all columns.
     """
     everything = np.concatenate([cell.ravel() for line in cells for cell in line])
     low, high = float(everything.min()), float(everything.max())
@@ -126,6 +128,9 @@ def mosaic(
         rotation=60 if turned else 0, ha="left" if turned else "center",
     )  # fmt: skip
     axes.tick_params(labelsize=8, colors=INK, length=0, labeltop=True, labelbottom=False)
+    axes.xaxis.set_label_position("top")
+    axes.set_ylabel(titles[0], fontsize=9, color=INK)
+    axes.set_xlabel(titles[1], fontsize=9, color=INK)
     return png(picture)
 
 

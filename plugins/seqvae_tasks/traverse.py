@@ -200,18 +200,21 @@ def _ways(reach: float, steps: int) -> tuple[float, ...]:
 
 @frozen(eq=False, kw_only=True)
 class _Page:
-    """One picture: sequences in rows and columns, and which start they are of."""
+    """One picture: sequences in rows and columns, their start, and what a grid moves."""
 
     title: str
     cells: Sequence[Sequence[Array]]
     rows: Sequence[str]
     columns: Sequence[str]
     item: int = 0
-    plane: bool = False
+    plane: tuple[str, str] | None = None
 
     def draw(self) -> bytes:
         large = not self.plane and self.cells[0][0].ndim == 2
-        return mosaic(self.cells, self.rows, self.columns, inches=1.0 if large else 0.6)
+        return mosaic(
+            self.cells, self.rows, self.columns,
+            inches=1.0 if large else 0.6, titles=self.plane or ("", ""),
+        )  # fmt: skip
 
     def turned(self) -> "_Page":
         return _Page(
@@ -234,7 +237,7 @@ def _pages(start: Start, content: Mapping[Axis, Tensor], splits: Splits) -> list
     pages = []
     for item, title in enumerate(start.titles if lines else []):
         table = [[began[item], *(value[item] for value in shown[axis])] for axis in lines]
-        columns = ["start", *(f"{value:.2g}" for value in lines[0].values)]
+        columns = ["start", *(f"{value:.3g}" for value in lines[0].values)]
         pages.append(
             _Page(
                 title=f"traversals from {title}",
@@ -271,9 +274,9 @@ def _plane(config: Traverse, start: Start, lines: Sequence[Axis], splits: Splits
         _Page(
             title=f"{down.title} and {across.title} from {start.titles[0]}",
             cells=table,
-            rows=[f"{down.title} = {value:.2g}" for value in values],
-            columns=[f"{across.title} = {value:.2g}" for value in values],
-            plane=True,
+            rows=[f"{value:.3g}" for value in values],
+            columns=[f"{value:.3g}" for value in values],
+            plane=(down.title, across.title),
         )
     ]
 

@@ -75,7 +75,7 @@ class VMI(RegularizerConfig):
             latent an index counts its groups.
         weights: a factor of each code's part; all 1 if left out.
         pairs: where (c, x̃) come from: decoded samples of the posterior, draws from the prior, or
-            both, half and half. Pairs from the prior train the decoder alone.
+            both, for one half of the batch each. Pairs from the prior train the decoder alone.
         entropy: "dropped", as published, or "kept": the term is then λ·(E[-ln Q] - H(c)), minus the
             bound, with H(c) of the batch's aggregated posterior for pairs from the posterior.
         critic: Q and its player.
@@ -99,8 +99,8 @@ class VMI(RegularizerConfig):
 
     @property
     def couples_batch(self) -> bool:  # type: ignore[override]
-        """Whether rows influence one another, as in the entropy of an aggregated posterior."""
-        return self.entropy == "kept" and self.pairs != "prior"
+        """Whether rows influence one another: in an aggregate's entropy, in who is drawn anew."""
+        return self.pairs == "both" or (self.entropy == "kept" and self.pairs == "posterior")
 
     def build(self, shapes: Shapes) -> "VMIRegularizer":
         """Build the term and Q.

@@ -5,6 +5,7 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from seqvae_basics.codes import Code
@@ -82,7 +83,10 @@ class _Framewise(nn.Module):
         self.layers = layers
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        features: Tensor = self.layers(x.flatten(0, 1))
+        rows = x.flatten(0, 1)
+        if rows.ndim == 4:  # convolutions are faster with the channels last
+            rows = rows.to(memory_format=torch.channels_last)
+        features: Tensor = self.layers(rows)
         return features.reshape(*mask.shape, -1)
 
 
@@ -122,7 +126,7 @@ def _images(config: QConfig, frame: tuple[int, ...]) -> nn.Sequential:
     before, height, width = frame
     layers: list[nn.Module] = []
     for after in config.channels:
-        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(_SLOPE)]
+        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(_SLOPE, True)]
         before, height, width = after, height // 2, width // 2
     if min(height, width) < 1:
         raise ShapeError(

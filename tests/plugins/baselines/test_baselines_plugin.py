@@ -128,6 +128,16 @@ def test_posterior_variances_are_asked_of_gaussians_alone():
     assert DIPVAEI().build(shapes).z == "z"
 
 
+@pytest.mark.parametrize("term", [FactorVAE(), BetaTCVAE(samples=9), DIPVAEI(), DIPVAEII()])
+def test_what_wants_independent_numbers_refuses_a_categorical_latent(term):
+    with pytest.raises(ShapeError) as caught:
+        term.build(with_latents(family="gumbel-categorical", z="global"))
+    assert str(caught.value) == (
+        f"{term.name} asks a latent's numbers to be independent, those of categorical 'z' cannot "
+        "be; choose another by 'global_latent'"
+    )
+
+
 # Batches -----------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ PLUGINS = Plugins.load()
 CELLS = study.STUDY.cells({"mnist": Path("{mnist}")})
 FIGURES = {
     *study_page.GRID_COLUMNS.values(), *study_page.SPEECH_COLUMNS.values(),
-    *(name for name in study_page.COLUMNS.values() if name != "vmi-bound/prior/z"),
+    *study_page.COLUMNS.values(),
     f"{study_page._DIGIT}/chance", "rates/ln N",
     *(f"curve/{name}/{step}" for name in ("hard", "soft", "kl") for step in (200, 400)),
 }  # fmt: skip
@@ -47,7 +47,9 @@ def test_every_cell_is_an_experiment(cell):
     experiment = Experiment.load(cell.source, PLUGINS, cell.overrides)
     arm = cell.key.split("/")[1]
 
-    assert [term.name for term in experiment.regularizers] == ["vmi"] * (arm == "vmi")
+    assert [term.name for term in experiment.regularizers] == ["vmi"] * (arm != "vanilla")
+    for term in experiment.regularizers:
+        assert term.entropy == ("kept" if arm == study.KEPT else "dropped")
     if cell.group != "speech":
         assert experiment.train.steps == study.STEPS
         # nothing is chosen by the validation part: the last step alone is validated
@@ -71,8 +73,8 @@ def test_the_temperature_falls_over_the_short_runs_as_far_as_over_the_published_
 
 def test_the_arms_of_a_contrast_have_its_seeds():
     keys = {cell.key for cell in CELLS}
-    for contrast in study.CONTRASTS:
-        for arm in study.ARMS:
+    for contrast in (*study.CONTRASTS, *study.KEPT_CONTRASTS):
+        for arm in (contrast.arm, "vanilla"):
             assert {study.key("mnist", arm, contrast.temperature, s) for s in study.SEEDS} <= keys
 
 
@@ -80,14 +82,14 @@ def test_the_arms_of_a_contrast_have_its_seeds():
     ("vmi", "verdict"), [(1.0, "**confirmed**"), (0.0, "**refuted**"), (0.5, "**undecided**")]
 )
 def test_a_difference_that_all_seeds_share_is_confirmed_or_refuted(tmp_path, vmi, verdict):
-    found = records(lambda arm: vmi if arm == "vmi" else 0.5)
+    found = records(lambda arm: 0.5 if arm == "vanilla" else vmi)
     if vmi == 0.5:
         for record in found:
             for name in record["figures"]:
-                record["figures"][name] += (-1) ** record["seed"] * (record["key"][6:9] == "vmi")
+                record["figures"][name] += (-1) ** record["seed"] * ("/vmi" in record["key"])
     text = page(found, tmp_path)
 
-    assert text.count(verdict) == len(study.CONTRASTS)
+    assert text.count(verdict) == len(study.CONTRASTS) + len(study.KEPT_CONTRASTS)
     assert "VMI - VAE over 3 seeds, not tested" in text
     assert (tmp_path / "vmi.png").stat().st_size > 10_000
 
@@ -95,7 +97,8 @@ def test_a_difference_that_all_seeds_share_is_confirmed_or_refuted(tmp_path, vmi
 def test_nothing_is_tested_before_all_seeds_are_there(tmp_path):
     text = page(records(lambda arm: 1.0, seeds=(1, 2)), tmp_path)
 
-    assert text.count("not all seeds are there") == len(study.CONTRASTS)
+    tests = len(study.CONTRASTS) + len(study.KEPT_CONTRASTS)
+    assert text.count("not all seeds are there") == tests
     assert "confirmed" not in text
 
 
@@ -104,8 +107,10 @@ def test_a_page_is_made_from_the_records_of_one_group_alone(tmp_path, group):
     (tmp_path / "vmi-grid-vmi.png").write_bytes(b"picture")
     text = page(records(lambda arm: 1.0, groups=(group,)), tmp_path)
 
-    assert study.GROUPS[group] in text
-    assert all(title not in text for key, title in study.GROUPS.items() if key != group)
+    headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    digits = study.GROUPS["confirmatory"]
+    more = {"entropy": ["With H(c) kept", digits]}.get(group, [study.GROUPS[group]])
+    assert headings == ["What is tested", *more]
     assert ("vmi-grid-vmi.png" in text) == (group == "gaussian")
     assert "vmi-grid-vanilla.png" not in text
 
