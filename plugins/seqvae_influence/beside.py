@@ -113,7 +113,7 @@ def probes_of(
     """Return how single factors tell the labels, by the table's name."""
     if config.labels == () or not (len(splits.train) and len(splits.test)):
         return {}
-    encoded = both(model, splits)
+    encoded = both(model, splits, raw=False)
     known = {*encoded.labels, *encoded.frame_labels}
     for label in config.labels or ():
         if label not in known:

@@ -47,7 +47,7 @@ def fano_bound(config: FanoBound, model: SeqVAE, splits: Splits, noise: Noise) -
     for part, data in (("train", splits.train), ("test", splits.test)):
         rows = choose(len(data), config.posteriors, seed_of(noise, part))
         parts[part] = rows, collect(model, data, rows, names) if len(rows) > 1 else {}
-    encoded = both(model, splits)
+    encoded = both(model, splits, raw=False)
     encoded.check(config.unit)
     for name in names:
         if not all(name in found for _, found in parts.values()):

@@ -137,6 +137,8 @@ class SequenceReader:
     def retrained(self, kept: Array) -> Array:
         """Return what a GRU of `kept` alone says, (R,)."""
         fit, held = self.probing.folds[0]
+        if len(kept) == self.frames.shape[1]:
+            return self.zeroed(kept)
         key = ("retrained", *np.sort(kept).tolist())
         if len(kept) == 0:
             values, count = np.unique(self.probing.target[fit], return_counts=True)

@@ -55,7 +55,7 @@ def factor_selection(
     result = TaskResult()
     names = list(model.priors) if config.latent is None else [config.latent]
     found = trained(model, splits, names, config.posteriors, noise, result)
-    encoded = _parted(both(model, splits), config.above) if found else None
+    encoded = _parted(both(model, splits, raw=False), config.above) if found else None
     for name, frames in found.items():
         table = _read(config, name, frames, result)
         if table is not None and encoded is not None:

@@ -37,7 +37,11 @@ def curves(lines: Mapping[str, Mapping[str, Mapping[int, Score]]]) -> bytes:
             value = [line[count].value for count in counts]
             low, high = ([getattr(line[c], side) for c in counts] for side in ("low", "high"))
             colour = "#7f7f7f" if name == "random" else PALETTE[number]
-            panel.plot(at, value, color=colour, marker="o", markersize=3, linewidth=1.1, label=name)
+            above = len(lines[title]) - number + 2  # rankings often agree: the first is to be seen
+            panel.plot(
+                at, value, color=colour, marker="o", markersize=3, linewidth=1.1, label=name,
+                zorder=above,
+            )  # fmt: skip
             panel.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0.0)
             panel.set_xticks(at, [str(count) for count in counts])
         panel.set_xlabel("factors kept", fontsize=9, color=INK)

@@ -7,7 +7,7 @@ from statistics import mean
 from seqvae_core.files import write_atomic
 from seqvae_core.study import Record
 from seqvae_influence.study import CONTRASTS, SEEDS, SETTINGS, SHOWN, Contrast, Setting
-from seqvae_tasks.contrasts import Tested, holm, paired, spread
+from seqvae_tasks.contrasts import Tested, adjusted, paired, spread, verdict
 
 __all__ = ["write"]
 
@@ -74,14 +74,14 @@ def _contrasts(found: Mapping[str, Runs]) -> list[str]:
     Those that are missing count as the largest p in Holm's rule, which can only raise the others.
     """
     tests = [_tested(found[contrast.setting], contrast) for contrast in CONTRASTS]
-    adjusted = holm([1.0 if test is None else test.p for test in tests])
+    ps = adjusted(tests)
     lines = [
         f"## What is tested\n\nPaired over {len(SEEDS)} seeds, with 95 % intervals; p is adjusted "
         f"by Holm for {len(CONTRASTS)} contrasts.\n",
         "| data | contrast | claimed | difference | p | |",
         "|---|---|---|---|---|---|",
     ]
-    for contrast, test, p in zip(CONTRASTS, tests, adjusted, strict=True):
+    for contrast, test, p in zip(CONTRASTS, tests, ps, strict=True):
         title = f"{contrast.title}: {' - '.join(contrast.rankings)}"
         start = f"| {contrast.setting} | {title} | {contrast.claimed} |"
         if test is None:
@@ -89,7 +89,7 @@ def _contrasts(found: Mapping[str, Runs]) -> list[str]:
             lines.append(f"{start} | | {seeds} of {len(SEEDS)} seeds are there |")
             continue
         shown = f"{test.difference:+.3g} [{test.low:+.3g}, {test.high:+.3g}]"
-        lines.append(f"{start} {shown} | {p:.2g} | {_verdict(contrast, test, p)} |")
+        lines.append(f"{start} {shown} | {p:.2g} | {verdict(test, p, contrast.claimed)} |")
     return [*lines, ""]
 
 
@@ -98,15 +98,6 @@ def _tested(runs: Runs, contrast: Contrast) -> Tested | None:
     if not all(seed in runs and {one, other} <= runs[seed].keys() for seed in SEEDS):
         return None
     return paired([contrast.scale * (runs[seed][one] - runs[seed][other]) for seed in SEEDS])
-
-
-def _verdict(contrast: Contrast, test: Tested, p: float) -> str:
-    if contrast.claimed == "none":
-        return "**a difference**" if p < 0.05 else "no difference seen"
-    if p >= 0.05:
-        return "**undecided**"
-    agreed = (test.difference > 0.0) == (contrast.claimed == "above 0")
-    return "**confirmed**" if agreed else "**refuted**"
 
 
 # Tables ------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from seqvae_jacobian.study import (
     Arm,
     Contrast,
 )
-from seqvae_tasks.contrasts import Tested, holm, paired, spread
+from seqvae_tasks.contrasts import Tested, adjusted, paired, spread, verdict
 
 __all__ = ["write"]
 
@@ -97,22 +97,22 @@ def _contrasts(found: Found) -> list[str]:
     Those that are missing count as the largest p in Holm's rule, which can only raise the others.
     """
     tests = [_tested(found, contrast) for contrast in CONTRASTS]
-    adjusted = holm([1.0 if test is None else test.p for test in tests])
+    ps = adjusted(tests)
     lines = [
         f"## What is tested\n\nOver {len(SEEDS)} seeds; p is adjusted by Holm for "
         f"{len(CONTRASTS)} contrasts.\n",
         "| contrast | claimed | mean of each | difference | p | |",
         "|---|---|---|---|---|---|",
     ]
-    for contrast, test, p in zip(CONTRASTS, tests, adjusted, strict=True):
+    for contrast, test, p in zip(CONTRASTS, tests, ps, strict=True):
         title = f"{contrast.title}: {' - '.join(contrast.arms)}"
         if test is None:
             lines.append(f"| {title} | {contrast.claimed} | | | | not all seeds are there |")
             continue
         both = ", ".join(f"{mean(_values(found, a, contrast.figure)):.3g}" for a in contrast.arms)
         shown = f"{test.difference:+.3g} [{test.low:+.3g}, {test.high:+.3g}]"
-        verdict = _verdict(contrast, test, p)
-        lines.append(f"| {title} | {contrast.claimed} | {both} | {shown} | {p:.2g} | {verdict} |")
+        said = verdict(test, p, contrast.claimed)
+        lines.append(f"| {title} | {contrast.claimed} | {both} | {shown} | {p:.2g} | {said} |")
     return [*lines, ""]
 
 
@@ -125,14 +125,6 @@ def _tested(found: Found, contrast: Contrast) -> Tested | None:
         for arm in contrast.arms
     }
     return paired([a - b for a, b in zip(value[one], value[other], strict=True)])
-
-
-def _verdict(contrast: Contrast, test: Tested, p: float) -> str:
-    if contrast.claimed == "none":
-        return "**a difference**" if p < 0.05 else "no difference seen"
-    if p >= 0.05:
-        return "**undecided**"
-    return "**confirmed**" if test.difference > 0.0 else "**refuted**"
 
 
 def _radii(found: Found) -> list[str]:

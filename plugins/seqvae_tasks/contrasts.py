@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 from statistics import mean, stdev
+from typing import Literal
 
 from attrs import frozen
 
-__all__ = ["Tested", "holm", "paired", "spread"]
+__all__ = ["Tested", "adjusted", "holm", "paired", "spread", "verdict"]
 
 
 @frozen(kw_only=True)
@@ -48,6 +49,26 @@ def holm(values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(values) - rank) * values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def adjusted(tests: Sequence[Tested | None]) -> list[float]:
+    """Return p-values adjusted by Holm's rule for all tests, also those that are not there yet.
+
+    These count as the largest p, which can only raise the others.
+    """
+    return holm([1.0 if test is None else test.p for test in tests])
+
+
+def verdict(
+    test: Tested, p: float, claimed: Literal["above 0", "below 0", "none"], *, level: float = 0.05
+) -> str:
+    """Return what a test says of a claim, in bold if it is more than that nothing was seen."""
+    if claimed == "none":
+        return "**a difference**" if p < level else "no difference seen"
+    if p >= level:
+        return "**undecided**"
+    agreed = (test.difference > 0.0) == (claimed == "above 0")
+    return "**confirmed**" if agreed else "**refuted**"
 
 
 def spread(values: Sequence[float]) -> str:

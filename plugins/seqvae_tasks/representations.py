@@ -48,7 +48,8 @@ class Encoded:
     Attributes:
         vectors: one row a sequence, (N, D): each global latent, "pooled s" for a local latent s,
             "mean of frames", "mean and std of frames"; "z of shuffled frames" where asked for.
-        frames: one row a frame, (F, D): "s per frame" for a local latent s, and "frames".
+        frames: one row a frame, (F, D): "s per frame" for a local latent s, and "frames". Latents
+            alone are there where the raw frames were not asked for.
         row: the sequence of each frame, (F,).
         labels: global labels, (N,).
         frame_labels: local labels, (F,).
@@ -167,7 +168,9 @@ def seed_of(noise: Noise, purpose: str) -> int:
     return int(noise.of(purpose).integers(2**31, (1,)))
 
 
-def encode(model: SeqVAE, data: Any, part: str, *, shuffle: Noise | None = None) -> Encoded:
+def encode(
+    model: SeqVAE, data: Any, part: str, *, shuffle: Noise | None = None, raw: bool = True
+) -> Encoded:
     """Encode a part of a data set by posterior means, in its own order.
 
     Args:
@@ -175,11 +178,12 @@ def encode(model: SeqVAE, data: Any, part: str, *, shuffle: Noise | None = None)
         data: a map-style data set with at least one sequence.
         part: "train", "valid" or "test"; the latter is held out.
         shuffle: draw a random order of each sequence's frames from it, and encode them so.
+        raw: whether to keep the frames beside the latents, most of the memory.
     """
     batches = iterate(data, part=part)
     if shuffle is not None:
         batches = (shuffled(batch, shuffle.of(part)) for batch in batches)
-    return _join([_encode(model, batch, part == "test") for batch in batches])
+    return _join([_encode(model, batch, part == "test", raw) for batch in batches])
 
 
 def shuffled(batch: Batch, noise: Noise) -> Batch:
@@ -211,10 +215,14 @@ def represent(model: SeqVAE, splits: Splits, noise: Noise, *, shuffles: bool = F
     return trained
 
 
-def both(model: SeqVAE, splits: Splits, shuffle: Noise | None = None) -> Encoded:
+def both(
+    model: SeqVAE, splits: Splits, shuffle: Noise | None = None, *, raw: bool = True
+) -> Encoded:
     """Encode train and test part as `encode` does, one after the other."""
     parts = {"train": splits.train, "test": splits.test}
-    return _join([encode(model, data, part, shuffle=shuffle) for part, data in parts.items()])
+    return _join([
+        encode(model, data, part, shuffle=shuffle, raw=raw) for part, data in parts.items()
+    ])  # fmt: skip
 
 
 def untrained(model: SeqVAE, seed: int) -> SeqVAE:
@@ -242,12 +250,9 @@ def _reset(module: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _encode(model: SeqVAE, batch: Batch, held_out: bool) -> Encoded:
+def _encode(model: SeqVAE, batch: Batch, held_out: bool, raw: bool) -> Encoded:
     out = model.output(batch)
     mask = batch.mask
-    x = coarse(batch.zeroed().x.double())
-    mean = masked_mean(x, mask)
-    std = masked_mean((x - mean[:, None]).square(), mask).sqrt()
     vectors, frames = {}, {}
     for name, latent in out.latents.items():
         if latent.scope == "global":
@@ -256,8 +261,12 @@ def _encode(model: SeqVAE, batch: Batch, held_out: bool) -> Encoded:
             vectors[f"pooled {name}"] = latent.pooled()
             # of a map the mean over its grid, as `pooled` has it
             frames[f"{name} per frame"] = latent.mean[..., None].flatten(3).mean(3)
-    vectors |= {"mean of frames": mean, "mean and std of frames": torch.stack([mean, std], 1)}
-    frames["frames"] = x
+    if raw:
+        x = coarse(batch.zeroed().x.double())
+        mean = masked_mean(x, mask)
+        std = masked_mean((x - mean[:, None]).square(), mask).sqrt()
+        vectors |= {"mean of frames": mean, "mean and std of frames": torch.stack([mean, std], 1)}
+        frames["frames"] = x
     return Encoded(
         vectors={name: _array(value.flatten(1)) for name, value in vectors.items()},
         frames={name: _array(value.cpu().flatten(2)[mask]) for name, value in frames.items()},

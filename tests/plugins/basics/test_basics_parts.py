@@ -1,6 +1,7 @@
 """Each part by itself: its contract, its settings, its errors."""
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -57,7 +58,7 @@ def test_settings_survive_plain_data_pickle_and_hash(basics, kind):
         (config.Conv1d, {"kernel": 0}, "'kernel' must be odd and >= 1: 0"),
         (config.Framewise, {"hidden": [8, 0]}, "'hidden' must be >= 1: 0"),
         (config.GaussianLikelihood, {"sigma": 0.0}, "'sigma' must be >= 0.003: 0.0"),
-        (config.GaussianLikelihood, {"scale": "loose"}, "expected one of learned, network, fixed"),
+        (config.GaussianLikelihood, {"scale": "loose"}, "expected one of learned, scalar, network"),
     ],
 )
 def test_settings_out_of_range_are_refused(basics, kind, settings, message):
@@ -220,6 +221,19 @@ def test_the_gaussian_starts_near_its_sigma_and_is_fixed_only_when_asked(scale, 
     torch.testing.assert_close(
         torch.exp(0.5 * p.logvar).mean().detach(), torch.tensor(0.2).double(), rtol=rtol, atol=0.0
     )
+
+
+@pytest.mark.parametrize(("frame", "decoded"), [((4,), (6,)), ((2, 3, 5), (6, 3, 5))])
+def test_one_scalar_deviation_is_trained_through_its_logarithm(frame, decoded):
+    likelihood = config.GaussianLikelihood(scale="scalar", sigma=0.5).build(
+        Shapes(frame=frame, decoded=decoded)
+    )
+    [scalar] = [value for value in likelihood.parameters() if value.ndim == 0]
+    assert scalar.item() == pytest.approx(math.log(0.5), abs=0.01)  # but for the bound of ±12
+    logvar = likelihood(torch.zeros(1, 1, *decoded)).logvar
+    assert logvar.unique().numel() == 1
+    [slope] = torch.autograd.grad(logvar.flatten()[0], scalar)
+    assert slope.item() == pytest.approx(2.0, rel=0.02)
 
 
 def test_dynamic_binarisation_draws_zeros_and_ones_anew_with_the_frequency_of_x():

@@ -17,7 +17,7 @@ from seqvae_influence.beside import column_norms, probe_factors
 from seqvae_influence.config import Influence
 from seqvae_influence.decoded import Decoded, decoded_bound
 from seqvae_influence.posteriors import Posteriors
-from seqvae_tasks.representations import Encoded
+from seqvae_tasks.representations import Encoded, both
 
 COUNT = 2000
 
@@ -110,6 +110,17 @@ def test_column_norms_of_a_linear_decoder_are_those_of_its_matrix():
     np.testing.assert_allclose(found["z"], lengths * norms[:3], rtol=1e-5)
     np.testing.assert_allclose(found["s per frame"], norms[3:], rtol=1e-5)
     np.testing.assert_allclose(found["pooled s"], lengths * norms[3:], rtol=1e-5)
+
+
+def test_latents_are_encoded_alike_without_the_frames_that_they_are_of():
+    model, splits = linear(), small_splits()
+    whole, alone = both(model, splits), both(model, splits, raw=False)
+    assert set(alone.vectors) == {"z", "pooled s"}
+    assert set(alone.frames) == {"s per frame"}
+    for name, value in {**alone.vectors, **alone.frames}.items():
+        np.testing.assert_array_equal(value, {**whole.vectors, **whole.frames}[name])
+    np.testing.assert_array_equal(alone.row, whole.row)
+    assert alone.labels.keys() == whole.labels.keys()
 
 
 def encoded(values, label):

@@ -10,6 +10,7 @@ from seqvae_core.experiment import Experiment
 from seqvae_influence.selection_config import kept_counts
 from seqvae_influence.study import CONTRASTS, SEEDS, SETTINGS, STUDY, measure
 from seqvae_influence.study_page import write
+from seqvae_tasks.contrasts import adjusted, paired, verdict
 
 CELLS = STUDY.cells({name: Path(f"{{{name}}}") for name in STUDY.roots})
 FIXED = "78f53aa0d85a4cc654d3e281381142eae20a8e6073ae60b564f74c1c3c2f8952"
@@ -110,6 +111,27 @@ def test_the_page_of_a_record_without_figures_is_still_a_page(tmp_path):
     bare = {**record(SETTINGS[0], 1), "figures": {}}
     write([bare], tmp_path)
     assert (tmp_path / "influence.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("differences", "claimed", "said"),
+    [
+        ([1.0, 1.1, 0.9], "above 0", "**confirmed**"),
+        ([1.0, 1.1, 0.9], "below 0", "**refuted**"),
+        ([-1.0, -1.1, -0.9], "below 0", "**confirmed**"),
+        ([1.0, 1.1, 0.9], "none", "**a difference**"),
+        ([1.0, -1.1, 0.0], "above 0", "**undecided**"),
+        ([0.0, 0.0, 0.0], "none", "no difference seen"),
+    ],
+)
+def test_a_verdict_is_that_of_the_claims_direction(differences, claimed, said):
+    test = paired(differences)
+    assert verdict(test, test.p, claimed) == said
+
+
+def test_missing_tests_can_only_raise_the_others():
+    test = paired([1.0, 1.1, 0.9])
+    assert adjusted([test, None]) == [2.0 * test.p, 1.0]
 
 
 def test_a_run_is_measured_by_its_table(tmp_path):
