@@ -1,6 +1,8 @@
 """The command `seqvae audit`; what is heavy is imported when it runs."""
 
 import os
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,16 +61,17 @@ def command(
     from seqvae_audit.verdict import Rules
 
     plugins = load_plugins(modules)
-    callables = evolve(imported(text), device=device)
-    material = gather(source, plugins, overrides=overrides, part=part, time=time, seed=seed)
-    if tasks:
-        material = evolve(material, tasks=[name for name in tasks if name != "none"])
     rules = Rules(threshold=threshold, dead=min(Rules().dead, threshold), tolerance=tolerance)
     settings = Options(
         posteriors=posteriors, decoded=decoded, batch_size=batch_size, rules=rules
     )  # fmt: skip
-    found = examine(callables, material, settings, plugins, watch=_tell)
-    path = found.write(out or Path("runs") / f"audit-{text.rpartition(':')[2]}")
+    with redirect_stdout(sys.stderr):  # what the model itself prints is no result
+        callables = evolve(imported(text), device=device)
+        material = gather(source, plugins, overrides=overrides, part=part, time=time, seed=seed)
+        if tasks:
+            material = evolve(material, tasks=[name for name in tasks if name != "none"])
+        found = examine(callables, material, settings, plugins, watch=_tell)
+        path = found.write(out or Path("runs") / f"audit-{text.rpartition(':')[2]}")
     for line in found.content["warnings"]:
         click.echo(f"warning: {line}", err=True)
     for task in found.findings.tasks:

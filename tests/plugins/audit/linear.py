@@ -49,6 +49,11 @@ def factory():
     return Linear()
 
 
+def talking():
+    print("loading weights")  # noqa: T201 (as models do)
+    return Linear()
+
+
 def pair():
     return encode, decode
 

@@ -70,6 +70,12 @@ def test_json_is_all_that_json_prints_and_is_what_is_written(workplace):
     assert json.loads(done.stdout)["tasks"] == {}
 
 
+def test_what_a_model_prints_is_not_among_the_results(workplace):
+    done = call("--json", "--task", "none", model="linear:talking")
+    assert json.loads(done.stdout)["verdict"]["matters"] == [0, 1]
+    assert "loading weights" in done.stderr
+
+
 def test_a_warning_is_told_on_stderr(workplace):
     np.save("far.npy", 300.0 + inputs(100).numpy())
     done = call("--task", "none", data="far.npy")
