@@ -1,7 +1,9 @@
 """Pieces that the parts are made of."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ from seqvae_core.records import Variable
 from seqvae_core.settings import CategoricalConfig
 
 __all__ = [
+    "LSTM",
+    "RNNS",
     "BidirectionalRNN",
     "FrameHead",
     "GaussianHead",
@@ -84,6 +88,24 @@ class TemporalConv(nn.Module):
         return x.transpose(1, 2)
 
 
+class LSTM(nn.LSTM):
+    """An LSTM that runs in float32 on the CPU, also under autocast.
+
+    There torch hands it to oneDNN, which has no bfloat16 LSTM for processors without the
+    instructions for it and raises.
+    """
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Return outputs and state as `nn.LSTM` does."""
+        if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(input, hx)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.float(), hx)
+
+
+RNNS: Mapping[str, type[nn.LSTM] | type[nn.GRU]] = {"gru": nn.GRU, "lstm": LSTM}
+
+
 class BidirectionalRNN(nn.Module):
     """A bidirectional recurrent network, (B, T, width) → (B, T, 2·hidden), zero outside the mask.
 
@@ -94,7 +116,7 @@ class BidirectionalRNN(nn.Module):
 
     def __init__(self, rnn: str, width: int, hidden: int, layers: int):
         super().__init__()
-        kind = {"gru": nn.GRU, "lstm": nn.LSTM}[rnn]
+        kind = RNNS[rnn]
         widths = [width] + [2 * hidden] * (layers - 1)
         self.ahead = nn.ModuleList(kind(each, hidden, batch_first=True) for each in widths)
         self.back = nn.ModuleList(kind(each, hidden, batch_first=True) for each in widths)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from seqvae_basics.config import AutoregressiveGaussian, StandardNormal, UniformCategorical
 from seqvae_basics.distributions import Gaussian, GumbelCategorical
-from seqvae_basics.networks import GaussianHead, Relaxation
+from seqvae_basics.networks import RNNS, GaussianHead, Relaxation
 from seqvae_core.components import Prior
 from seqvae_core.errors import ConfigError
 from seqvae_core.functional import zero_padding
@@ -59,9 +59,8 @@ class AutoregressiveGaussianPrior(Prior):
             raise ConfigError(
                 f"prior '{config.name}' is for local latents, '{variable.name}' is global"
             )
-        kind = {"gru": nn.GRU, "lstm": nn.LSTM}[config.rnn]
         self.start = nn.Parameter(torch.zeros(variable.size))
-        self.rnn = kind(variable.size, config.hidden, batch_first=True)
+        self.rnn = RNNS[config.rnn](variable.size, config.hidden, batch_first=True)
         self.head = GaussianHead(config.hidden, variable)
 
     def forward(self, sample: Tensor, mask: Tensor) -> Gaussian:
