@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-import numpy as np
-
 from seqvae_core.files import write_atomic
 from seqvae_core.study import Record
 from seqvae_tasks.contrasts import Tested, holm, paired, spread
@@ -22,12 +20,11 @@ from seqvae_vmi.study import (
     STEPS,
     TEMPERATURES,
     Contrast,
-    key,
 )
+from seqvae_vmi.study_plot import DIGIT, Found, keys_of, plot, values_of
 
 __all__ = ["COLUMNS", "SPEECH_COLUMNS", "write"]
 
-_DIGIT = "unsupervised-classification/digit"
 COLUMNS = {
     "bound, hard, prior": "bound-c/prior/c",
     "hard, posterior": "bound-c/posterior/c",
@@ -38,10 +35,10 @@ COLUMNS = {
     "KL of c": "rates/kl/c",
     "KL of z": "rates/kl/z",
     "ELBO": "rates/elbo",
-    "majority": f"{_DIGIT}/c/majority",
-    "Hungarian": f"{_DIGIT}/c/hungarian",
-    "transductive majority": f"{_DIGIT}/c/transductive majority",
-    "10-means of z, Hungarian": f"{_DIGIT}/10-means of z/hungarian",
+    "majority": f"{DIGIT}/c/majority",
+    "Hungarian": f"{DIGIT}/c/hungarian",
+    "transductive majority": f"{DIGIT}/c/transductive majority",
+    "10-means of z, Hungarian": f"{DIGIT}/10-means of z/hungarian",
 }
 GRID_COLUMNS = {
     "z[0], prior": "bound-z/prior/z[0]",
@@ -60,8 +57,6 @@ SPEECH_COLUMNS = {
     "ELBO": "rates/elbo",
 }
 
-Found = Mapping[str, Record]
-
 
 def write(records: Sequence[Record], folder: Path) -> None:
     """Write `vmi.md` and its plots; pictures of runs that are there are shown."""
@@ -72,7 +67,7 @@ def write(records: Sequence[Record], folder: Path) -> None:
         parts += [f"## With H(c) kept\n\n{_KEPT}\n", *_contrasts(found, KEPT_CONTRASTS)]
     if any(r["group"] in ("confirmatory", "entropy") for r in records):
         parts += [f"## {GROUPS['confirmatory']}\n", *_joint(found)]
-        write_atomic(folder / "vmi.png", _plot(found))
+        write_atomic(folder / "vmi.png", plot(found))
         parts.append("![bounds and KL over training; accuracy of each run](vmi.png)\n")
     if any(r["group"] == "gaussian" for r in records):
         parts += [f"## {GROUPS['gaussian']}\n", *_table(found, "mnist-gaussian", GRID_COLUMNS)]
@@ -147,7 +142,7 @@ def _contrasts(found: Found, contrasts: Sequence[Contrast] = CONTRASTS) -> list[
             lines.append(f"{start} | | | not all seeds are there |")
             continue
         both = ", ".join(
-            f"{mean(_values(found, _keys(arm, contrast.temperature), contrast.figure)):.3g}"
+            f"{mean(values_of(found, keys_of(arm, contrast.temperature), contrast.figure)):.3g}"
             for arm in (contrast.arm, "vanilla")
         )
         shown = f"{test.difference:+.3g} [{test.low:+.3g}, {test.high:+.3g}]"
@@ -157,7 +152,7 @@ def _contrasts(found: Found, contrasts: Sequence[Contrast] = CONTRASTS) -> list[
 
 def _tested(found: Found, contrast: Contrast) -> Tested | None:
     one, other = (
-        _values(found, _keys(arm, contrast.temperature), contrast.figure)
+        values_of(found, keys_of(arm, contrast.temperature), contrast.figure)
         for arm in (contrast.arm, "vanilla")
     )
     if len(one) < len(SEEDS) or len(other) < len(SEEDS):
@@ -171,20 +166,11 @@ def _verdict(test: Tested, p: float) -> str:
     return "**confirmed**" if test.difference > 0.0 else "**refuted**"
 
 
-def _keys(arm: str, temperature: str) -> list[str]:
-    return [key("mnist", arm, temperature, seed) for seed in SEEDS]
-
-
-def _values(found: Found, keys: Sequence[str], figure: str) -> list[float]:
-    records = [found[name]["figures"] for name in keys if name in found]
-    return [figures[figure] for figures in records if figure in figures]
-
-
 # Tables ------------------------------------------------------------------------------------------
 
 
 def _joint(found: Found) -> list[str]:
-    variants = [(arm, t) for arm, t in JOINT if any(name in found for name in _keys(arm, t))]
+    variants = [(arm, t) for arm, t in JOINT if any(name in found for name in keys_of(arm, t))]
     titles = [f"{TEMPERATURES[t]}, {ARMS[arm]}" for arm, t in variants]
     lines = [
         "Mean ± standard deviation over seeds; bounds on I(c; x̃), KL and ELBO in nats, bounds and "
@@ -194,10 +180,10 @@ def _joint(found: Found) -> list[str]:
         f"| | {' | '.join(titles)} |",
         "|---" * (1 + len(variants)) + "|",
     ]
-    arms = [_keys(arm, temperature) for arm, temperature in variants]
+    arms = [keys_of(arm, temperature) for arm, temperature in variants]
     rows = {"seeds": [str(sum(name in found for name in keys)) for keys in arms]}
     for title, figure in COLUMNS.items():
-        rows[title] = [_shown(_values(found, keys, figure)) for keys in arms]
+        rows[title] = [_shown(values_of(found, keys, figure)) for keys in arms]
     seconds = [[found[name]["cpu_seconds"] for name in keys if name in found] for keys in arms]
     rows["processor s"] = [f"{mean(each):.0f}" if each else "" for each in seconds]
     lines += [f"| {title} | {' | '.join(row)} |" for title, row in rows.items()]
@@ -220,7 +206,7 @@ def _table(found: Found, data: str, columns: Mapping[str, str]) -> list[str]:
     for arm, title in ARMS.items():
         keys = [name for name in found if name.startswith(f"{data}/{arm}/")]
         if keys:
-            cells = [_shown(_values(found, keys, figure)) for figure in columns.values()]
+            cells = [_shown(values_of(found, keys, figure)) for figure in columns.values()]
             seconds = mean(found[name]["cpu_seconds"] for name in keys)
             lines.append(f"| {title} | {len(keys)} | {' | '.join(cells)} | {seconds:.0f} |")
     return [*lines, ""]
@@ -239,7 +225,7 @@ def _speech(found: Found) -> list[str]:
     lines = [f"VMI - VAE over {len(shared)} seeds, not tested:\n"]
     for title, figure in list(SPEECH_COLUMNS.items())[:3]:
         one, other = (
-            _values(found, [f"japanese-vowels/{arm}/{name}" for name in shared], figure)
+            values_of(found, [f"japanese-vowels/{arm}/{name}" for name in shared], figure)
             for arm in ("vmi", "vanilla")
         )
         test = paired([a - b for a, b in zip(one, other, strict=True)])
@@ -254,61 +240,3 @@ def _pictures(folder: Path) -> list[str]:
         for arm, title in ARMS.items()
         if (folder / f"vmi-grid-{arm}.png").is_file()
     ]
-
-
-# Plots -------------------------------------------------------------------------------------------
-
-
-def _plot(found: Found) -> bytes:
-    from seqvae_core.pictures import PALETTE, figure, png, tidy
-
-    picture = figure(11.0, 3.4)
-    hard, soft, kl, accuracy = picture.subplots(1, 4)
-    for number, (arm, temperature) in enumerate(JOINT):
-        keys = [name for name in _keys(arm, temperature) if name in found]
-        color = PALETTE[list(ARMS).index(arm)]
-        style = {"color": color, "linestyle": "-" if temperature == "fixed" else "--"}
-        label = f"{ARMS[arm]}, {TEMPERATURES[temperature]}"
-        for axes, name in ((hard, "hard"), (soft, "soft"), (kl, "kl")):
-            lines = [_curve(found[each], name) for each in keys]
-            for line in lines:
-                axes.plot(line.keys(), line.values(), alpha=0.25, linewidth=0.8, **style)
-            if lines:
-                steps = sorted(set.intersection(*(set(line) for line in lines)))
-                centre = [float(np.mean([line[step] for line in lines])) for step in steps]
-                axes.plot(steps, centre, label=label, linewidth=1.8, **style)
-        values = _values(found, keys, f"{_DIGIT}/c/majority")
-        accuracy.plot([number] * len(values), values, "o", color=color, markersize=4)
-    for axes in (hard, soft, kl):
-        axes.axhline(math.log(10.0), color="#999999", linewidth=0.8)
-        axes.text(
-            0.02, math.log(10.0), "ln 10", fontsize=8, va="bottom", color="#666666",
-            transform=axes.get_yaxis_transform(),
-        )  # fmt: skip
-        axes.set_ylim(-0.15, 2.6)
-        axes.set_xlabel("step", fontsize=9)
-    hard.set_title("bound, one-hot c from the prior", fontsize=9)
-    soft.set_title("bound, relaxed c from the posterior", fontsize=9)
-    kl.set_title("KL of c", fontsize=9)
-    kl.legend(fontsize=7, frameon=False)
-    accuracy.set_title("accuracy by majority", fontsize=9)
-    accuracy.set_xticks(
-        range(len(JOINT)), [f"{ARMS[a]}, {TEMPERATURES[t]}" for a, t in JOINT], fontsize=7,
-        rotation=25, ha="right",
-    )  # fmt: skip
-    for level in set(_values(found, list(found), f"{_DIGIT}/chance")):
-        accuracy.axhline(level, color="#999999", linewidth=0.8)
-    accuracy.set_ylim(0.0, 1.0)
-    for axes in (hard, soft, kl, accuracy):
-        tidy(axes)
-    return png(picture)
-
-
-def _curve(record: Record, name: str) -> dict[int, float]:
-    start = f"curve/{name}/"
-    points = {
-        int(figure.removeprefix(start)): value
-        for figure, value in record["figures"].items()
-        if figure.startswith(start)
-    }
-    return dict(sorted(points.items()))

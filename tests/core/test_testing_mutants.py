@@ -35,7 +35,7 @@ from seqvae_core.testing.standins import (
     LinearBackbone,
     LinearDecoder,
     LinearEncoder,
-    NormalPrior,
+    StandardPrior,
     StandInBackbone,
     StandInDecoder,
     StandInEncoder,
@@ -157,13 +157,13 @@ class Narrow(LinearEncoder):
 
 
 @broken(StandInPrior, "step t see only the samples before t.*step 0 moves with step 0")
-class Peeking(NormalPrior):
+class Peeking(StandardPrior):
     def forward(self, sample, mask):
         return Gaussian(0.5 * sample, torch.zeros_like(sample))
 
 
 @broken(StandInPrior, "step t see only the samples before t.*step 0 moves with step 6")
-class Cyclic(NormalPrior):
+class Cyclic(StandardPrior):
     def forward(self, sample, mask):
         if sample.ndim < 3:
             return super().forward(sample, mask)
@@ -173,13 +173,13 @@ class Cyclic(NormalPrior):
 
 
 @broken(StandInPrior, "sample global latents free-running, from its noise alone.*equal noise")
-class GlobalGenerator(NormalPrior):
+class GlobalGenerator(StandardPrior):
     def sample(self, n, lengths, noise):
         return torch.randn_like(super().sample(n, lengths, noise))
 
 
 @broken(StandInPrior, r"got the sample of shape \(1, 2\), expected \(1, 1, 2\)")
-class Timeless(NormalPrior):
+class Timeless(StandardPrior):
     def sample(self, n, lengths, noise):
         return noise.normal(self.zero.expand(n, *self.variable.shape))
 

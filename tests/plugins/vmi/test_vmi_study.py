@@ -6,14 +6,14 @@ import pytest
 
 from seqvae_core.experiment import Experiment
 from seqvae_core.plugins import Plugins
-from seqvae_vmi import seqvae_studies, study, study_page
+from seqvae_vmi import seqvae_studies, study, study_page, study_plot
 
 PLUGINS = Plugins.load()
 CELLS = study.STUDY.cells({"mnist": Path("{mnist}")})
 FIGURES = {
     *study_page.GRID_COLUMNS.values(), *study_page.SPEECH_COLUMNS.values(),
     *study_page.COLUMNS.values(),
-    f"{study_page._DIGIT}/chance", "rates/ln N",
+    f"{study_plot.DIGIT}/chance", "rates/ln N",
     *(f"curve/{name}/{step}" for name in ("hard", "soft", "kl") for step in (200, 400)),
 }  # fmt: skip
 
