@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from seqvae_core.files import write_atomic
 from seqvae_core.study import Record
-from seqvae_tasks.contrasts import Tested, holm, paired, spread
+from seqvae_tasks.contrasts import Tested, adjusted, paired, spread, verdict
 from seqvae_vmi.study import (
     ARMS,
     CONTRASTS,
@@ -131,12 +131,12 @@ def _contrasts(found: Found, contrasts: Sequence[Contrast] = CONTRASTS) -> list[
     Those that are missing count as the largest p in Holm's rule, which can only raise the others.
     """
     tests = [_tested(found, contrast) for contrast in contrasts]
-    adjusted = holm([1.0 if test is None else test.p for test in tests])
+    ps = adjusted(tests)
     lines = [
         f"| contrast | | {ARMS[contrasts[0].arm]}, VAE | difference | p | |",
         "|---|---|---|---|---|---|",
     ]
-    for contrast, test, p in zip(contrasts, tests, adjusted, strict=True):
+    for contrast, test, p in zip(contrasts, tests, ps, strict=True):
         start = f"| {contrast.title} | {TEMPERATURES[contrast.temperature]} |"
         if test is None:
             lines.append(f"{start} | | | not all seeds are there |")
@@ -146,7 +146,7 @@ def _contrasts(found: Found, contrasts: Sequence[Contrast] = CONTRASTS) -> list[
             for arm in (contrast.arm, "vanilla")
         )
         shown = f"{test.difference:+.3g} [{test.low:+.3g}, {test.high:+.3g}]"
-        lines.append(f"{start} {both} | {shown} | {p:.2g} | {_verdict(test, p)} |")
+        lines.append(f"{start} {both} | {shown} | {p:.2g} | {verdict(test, p, 'above 0')} |")
     return [*lines, ""]
 
 
@@ -158,12 +158,6 @@ def _tested(found: Found, contrast: Contrast) -> Tested | None:
     if len(one) < len(SEEDS) or len(other) < len(SEEDS):
         return None
     return paired([a - b for a, b in zip(one, other, strict=True)])
-
-
-def _verdict(test: Tested, p: float) -> str:
-    if p >= 0.05:
-        return "**undecided**"
-    return "**confirmed**" if test.difference > 0.0 else "**refuted**"
 
 
 # Tables ------------------------------------------------------------------------------------------
