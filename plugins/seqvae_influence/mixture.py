@@ -3,8 +3,8 @@ r"""I(x; z_h) against the mixture of all posteriors, by one-dimensional quadratu
 What is wanted is \(\int q_m \ln q_M\) for each of M Gaussians \(q_m\) and their mean \(q_M\). One
 grid fine enough for the narrowest would be large, and the wide ones would be evaluated on all of
 it. Here the line is cut into panels of Gauss–Legendre nodes, at many levels: panels of width 2^e
-serve the components with σ in [2^(e-1), 2^e), wherever they reach. Density passes from a panel to
-its halves by polynomial interpolation, so that each component costs about two hundred exponentials
+serve the components with σ in [2^(e-2), 2^(e-1)), wherever they reach. Density passes from a
+panel to its halves by polynomial interpolation, so that each component costs some 150 exponentials
 whatever its σ, and a panel is halved only where narrower components are. The integrals run over
 the panels that were not halved; that of each component is read off by passing ln q_M back up
 through the transposed interpolation.
@@ -23,7 +23,7 @@ from seqvae_influence.readings import MARGIN, Reading, checked
 
 __all__ = ["mixture"]
 
-_NODES = 16  # of a panel at most two σ wide
+_NODES = 24  # of a panel at most four σ wide: a Gaussian is interpolated to 4e-13 of its peak
 _REACH = 7.0  # in σ: beyond lies 3e-12 of a Gaussian
 _FINEST = 2.0**50  # panels between 0 and the furthest mean, where float64 places a mean in one
 
@@ -111,7 +111,7 @@ def _levels(mean: Tensor, sigma: Tensor) -> list[_Level]:
     halved = torch.empty(0, dtype=torch.int64, device=mean.device)
     for exponent in range(finest, coarsest + 1):
         member = (exponents == exponent).nonzero()[:, 0]
-        level = _spread(member, mean[member], sigma[member], 2.0**exponent, halved)
+        level = _spread(member, mean[member], sigma[member], 2.0 ** (exponent + 1), halved)
         levels.append(level)
         halved = level.panels[::2] >> 1
     return levels[::-1]
