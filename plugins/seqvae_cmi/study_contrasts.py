@@ -8,7 +8,7 @@ import numpy as np
 from seqvae_cmi.study import CONTRASTS, GAMMAS, POINTS, SEEDS, Contrast, Setting
 from seqvae_cmi.study_cells import key
 from seqvae_core.study import Record
-from seqvae_tasks.contrasts import Tested, holm, paired
+from seqvae_tasks.contrasts import Tested, adjusted, paired, verdict
 
 __all__ = ["Runs", "contrasts"]
 
@@ -70,9 +70,8 @@ def contrasts(runs: Runs) -> list[str]:
     columns = []
     for equal_rate in (False, True):
         tests = [paired(_differences(runs, c, equal_rate=equal_rate)) for c in CONTRASTS]
-        adjusted = holm([test.p for test in tests])
-        columns.append([_verdict(c, t, p) for c, t, p in
-                        zip(CONTRASTS, tests, adjusted, strict=True)])  # fmt: skip
+        columns.append([_said(c, t, p) for c, t, p in
+                        zip(CONTRASTS, tests, adjusted(tests), strict=True)])  # fmt: skip
     for contrast, *cells in zip(CONTRASTS, *columns, strict=True):
         title = f"{contrast.title}: {' - '.join(contrast.arms)}"
         lines.append(f"| {title} | {contrast.claimed} | {' | '.join(cells)} |")
@@ -94,9 +93,8 @@ def _differences(runs: Runs, contrast: Contrast, *, equal_rate: bool) -> list[fl
     ]
 
 
-def _verdict(contrast: Contrast, test: Tested, p: float) -> str:
+def _said(contrast: Contrast, test: Tested, p: float) -> str:
     scale, unit = (100.0, " points") if contrast.title.startswith("EER") else (1.0, " nats")
     shown = [f"{scale * v:+.3g}" for v in (test.difference, test.low, test.high)]
-    claimed = (test.difference > 0.0) == (contrast.claimed == "above 0")
-    verdict = "undecided" if p >= 0.05 else "confirmed" if claimed else "refuted"
-    return f"{shown[0]}{unit} [{shown[1]}, {shown[2]}], p = {p:.2g}: **{verdict}**"
+    said = verdict(test, p, contrast.claimed)
+    return f"{shown[0]}{unit} [{shown[1]}, {shown[2]}], p = {p:.2g}: {said}"
