@@ -80,6 +80,7 @@ def write(records: Sequence[Record], folder: Path) -> None:
             parts += [f"## {title}\n", *_table(found, arms)]
     write_atomic(folder / "jacobian.png", _plot(found))
     parts.append("![local MIG against ρ, and against the ELBO](jacobian.png)\n")
+    parts += _missing(found)
     write_atomic(folder / "jacobian.md", "\n".join(parts))
 
 
@@ -149,7 +150,7 @@ def _table(found: Found, arms: Sequence[Arm]) -> list[str]:
         f"{LEGENDS[arms[0].data]}mean ± standard deviation over seeds; Σ|J|, Hoyer's measure and "
         "the overlap of the decoder's columns at posterior means; processor seconds with the "
         "evaluation.\n",
-        "| arm | seeds | " + " | ".join(columns) + " | processor s |",
+        "| arm | seeds | " + " | ".join(columns).replace("Σ|J|", r"Σ\|J\|") + " | processor s |",
         "|---" * (3 + len(columns)) + "|",
     ]
     for arm in arms:
@@ -158,6 +159,20 @@ def _table(found: Found, arms: Sequence[Arm]) -> list[str]:
         seconds = mean(found[arm.key, seed]["cpu_seconds"] for seed in seeds)
         lines.append(f"| {arm.title} | {len(seeds)} | {' | '.join(cells)} | {seconds:.0f} |")
     return [*lines, ""]
+
+
+def _missing(found: Found) -> list[str]:
+    """Return what of the study has not been run, so that nobody takes the page for all of it."""
+    lines = []
+    for group, title in GROUPS.items():
+        left = [
+            f"{arm.title} ({count} of {len(arm.seeds)} seeds)"
+            for arm in ARMS
+            if arm.group == group and (count := len(arm.seeds) - len(_seeds(found, arm.key)))
+        ]
+        if left:
+            lines.append(f"- {title}: {'; '.join(left)}")
+    return ["## Not run yet\n", *lines, ""] if lines else []
 
 
 def columns_of(data: str) -> dict[str, str]:
