@@ -6,6 +6,7 @@ from typing import Literal
 
 from attrs import frozen
 
+from seqvae_core import files
 from seqvae_core.study import Cell, Record, Study
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "CONTRASTS",
     "GROUPS",
     "IDENTITY",
+    "PICTURED",
     "RADII",
     "RISES",
     "SEEDS",
@@ -25,6 +27,7 @@ __all__ = [
 STEPS, RISE = 2500, 1000
 SEEDS = (1, 2, 3, 4, 5)
 FEW = (1, 2)
+PICTURED = 1  # the seed whose columns are drawn
 RADII = (0.1, 0.2, 0.3, 0.6, 1.0)
 POINTS = 3000
 
@@ -198,6 +201,19 @@ def _page(records: Sequence[Record], folder: Path) -> None:
     write(records, folder)
 
 
+def _pictures(run: Path) -> Mapping[str, bytes]:
+    """Return z's columns of one seed's decoder, by its arm."""
+    if run.name != f"seed-{PICTURED}":
+        return {}
+    folder = run / "evaluation"
+    drawn = files.read_json(folder / "jacobian-columns.json", missing={}).get("figures", {})
+    return {
+        f"columns-{run.parent.name}": (folder / name).read_bytes()
+        for title, name in drawn.items()
+        if title.startswith("z: ")
+    }
+
+
 STUDY = Study(
     name="jacobian",
     summary="local disentanglement of three dots by Jacobian L1, its estimators and baselines; "
@@ -209,4 +225,5 @@ STUDY = Study(
     },
     cells=_cells,
     page=_page,
+    pictures=_pictures,
 )

@@ -13,6 +13,7 @@ from seqvae_jacobian.study import (
     CONTRASTS,
     GROUPS,
     IDENTITY,
+    PICTURED,
     RADII,
     SEEDS,
     Arm,
@@ -80,6 +81,12 @@ def write(records: Sequence[Record], folder: Path) -> None:
             parts += [f"## {title}\n", *_table(found, arms)]
     write_atomic(folder / "jacobian.png", _plot(found))
     parts.append("![local MIG against ρ, and against the ELBO](jacobian.png)\n")
+    parts += [
+        f"{arm.title}, seed {PICTURED}: the decoder's columns, the largest norms first\n\n"
+        f"![columns of the Jacobian, {arm.title}](jacobian-columns-{arm.key}.png)\n"
+        for arm in ARMS
+        if (folder / f"jacobian-columns-{arm.key}.png").is_file()
+    ]
     parts += _missing(found)
     write_atomic(folder / "jacobian.md", "\n".join(parts))
 
@@ -196,15 +203,19 @@ def _plot(found: Found) -> bytes:
             left.plot(RADII, np.mean(seeds, 0), "o-", color=color, label=arm.title)
             for line in seeds:
                 left.plot(RADII, line, color=color, alpha=0.3, linewidth=0.8)
-    for number, group in enumerate(GROUPS):
-        keys = {arm.key for arm in ARMS if arm.group == group and arm.data == "three-dots"}
+    series: dict[str, set[str]] = {}
+    for arm in ARMS:
+        if arm.data == "three-dots":
+            title = arm.title if arm.group == "confirmatory" else arm.group
+            series.setdefault(title, set()).add(arm.key)
+    for number, (title, keys) in enumerate(series.items()):
         points = [
             (r["figures"]["rates/elbo"], r["figures"]["local-disentanglement/mig/0.1"])
             for (key, _), r in found.items() if key in keys
         ]  # fmt: skip
         if points:
             right.plot(*np.array(points).T, "o", color=PALETTE[number % len(PALETTE)],
-                       markersize=4, label=group)  # fmt: skip
+                       markersize=4, label=title)  # fmt: skip
     left.set_xlabel("ρ", fontsize=9)
     right.set_xlabel("ELBO, nats", fontsize=9)
     left.set_title("local MIG", fontsize=10)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from seqvae_core import train
 from seqvae_core.experiment import Experiment
 from seqvae_core.plugins import Plugins
 from seqvae_jacobian import study, study_page
@@ -99,3 +100,20 @@ def test_every_row_of_a_table_has_the_cells_of_its_head(tmp_path):
         cells = line.replace(r"\|", "").count("|") if line.startswith("|") else None
         assert width is None or cells is None or cells == width, line
         width = cells
+
+
+def test_the_columns_of_one_seed_outlive_its_run(tmp_path):
+    cell = next(cell for cell in CELLS if cell.key == "three-dots/jl1/seed-1")
+    short = ["train.steps=2", "data.count=200", "data.valid=64", "data.test=64"]
+    asked = 'tasks=[{name="jacobian-columns", items=2}]'
+    experiment = Experiment.load(cell.source, PLUGINS, [*cell.overrides, *short, asked])
+    run = tmp_path / "jl1" / "seed-1"
+    train(experiment, run, plugins=PLUGINS)
+    found = study.STUDY.pictures(run)
+
+    assert list(found) == ["columns-jl1"]
+    assert found["columns-jl1"].startswith(b"\x89PNG")
+    (tmp_path / "jacobian-columns-jl1.png").write_bytes(found["columns-jl1"])
+    assert "(jacobian-columns-jl1.png)" in page(records(lambda arm: 0.0), tmp_path)
+
+    assert not study.STUDY.pictures(run.rename(run.with_name("seed-2")))
