@@ -279,6 +279,13 @@ def test_a_table_within_settings_can_be_drawn_on_its_own(layer):
 def test_the_page_on_testing_is_a_test_file_that_passes(tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "test_page.py").write_text("\n\n".join(blocks))
+    # A busy machine draws slowly, which is no fault of the page.
+    (tmp_path / "conftest.py").write_text(
+        "from hypothesis import HealthCheck, settings\n"
+        "settings.register_profile('quiet', deadline=None, "
+        "suppress_health_check=[HealthCheck.too_slow])\n"
+        "settings.load_profile('quiet')\n"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"],
         cwd=tmp_path, capture_output=True, text=True, env=tiny.environment(),
