@@ -6,7 +6,9 @@ from typing import Any
 
 from attrs import Factory, field, frozen, validators
 
-__all__ = ["Cell", "Record", "Study"]
+from seqvae_core import files
+
+__all__ = ["Cell", "Record", "Study", "drawn"]
 
 Record = Mapping[str, Any]
 
@@ -64,3 +66,11 @@ class Study:
     page: Callable[[Sequence[Record], Path], None]
     measure: Callable[[Path], Mapping[str, float]] = _nothing_more
     pictures: Callable[[Path], Mapping[str, bytes]] = _nothing_more
+
+
+def drawn(run: Path, task: str, start: str) -> list[bytes]:
+    """Return what a run's task has drawn under titles that start so, as PNG; perhaps nothing."""
+    folder = run / "evaluation"
+    titles = files.read_json(folder / f"{task}.json", missing={}).get("figures", {})
+    return [(folder / name).read_bytes() for title, name in titles.items()
+            if title.startswith(start)]  # fmt: skip

@@ -23,7 +23,7 @@ from seqvae_influence.readings import MARGIN, Reading, checked
 
 __all__ = ["mixture"]
 
-_NODES = 24  # of a panel at most four σ wide: a Gaussian is interpolated to 4e-13 of its peak
+_NODES = 24  # of a panel at most four σ wide: a Gaussian is interpolated to 2e-12 of its peak
 _REACH = 7.0  # in σ: beyond lies 3e-12 of a Gaussian
 _FINEST = 2.0**50  # panels between 0 and the furthest mean, where float64 places a mean in one
 

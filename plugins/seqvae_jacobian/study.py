@@ -6,8 +6,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from seqvae_core import files
-from seqvae_core.study import Cell, Record, Study
+from seqvae_core.study import Cell, Record, Study, drawn
 
 __all__ = [
     "ARMS",
@@ -205,13 +204,8 @@ def _pictures(run: Path) -> Mapping[str, bytes]:
     """Return z's columns of one seed's decoder, by its arm."""
     if run.name != f"seed-{PICTURED}":
         return {}
-    folder = run / "evaluation"
-    drawn = files.read_json(folder / "jacobian-columns.json", missing={}).get("figures", {})
-    return {
-        f"columns-{run.parent.name}": (folder / name).read_bytes()
-        for title, name in drawn.items()
-        if title.startswith("z: ")
-    }
+    found = drawn(run, "jacobian-columns", "z: ")
+    return {f"columns-{run.parent.name}": picture for picture in found}
 
 
 STUDY = Study(

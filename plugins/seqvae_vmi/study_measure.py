@@ -11,6 +11,7 @@ from seqvae_core import checkpoint, files
 from seqvae_core.devices import threads
 from seqvae_core.plugins import Plugins
 from seqvae_core.records import Noise
+from seqvae_core.study import drawn
 from seqvae_vmi.config_bound import VMIBound
 
 __all__ = ["CURVES", "measure", "pictures"]
@@ -54,10 +55,5 @@ def measure(run: Path) -> Mapping[str, float]:
 
 def pictures(run: Path) -> Mapping[str, bytes]:
     """Return the grid of the two selected latents, if the run has drawn it, by its arm."""
-    folder = run / "evaluation"
-    drawn = files.read_json(folder / "traverse.json", missing={}).get("figures", {})
-    return {
-        f"grid-{run.parent.name}": (folder / name).read_bytes()
-        for title, name in drawn.items()
-        if title.startswith("z[0] and z[1]")
-    }
+    found = drawn(run, "traverse", "z[0] and z[1]")
+    return {f"grid-{run.parent.name}": picture for picture in found}
