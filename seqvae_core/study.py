@@ -6,8 +6,6 @@ from typing import Any
 
 from attrs import Factory, field, frozen, validators
 
-from seqvae_core import files
-
 __all__ = ["Cell", "Record", "Study", "drawn"]
 
 Record = Mapping[str, Any]
@@ -70,6 +68,8 @@ class Study:
 
 def drawn(run: Path, task: str, start: str) -> list[bytes]:
     """Return what a run's task has drawn under titles that start so, as PNG; perhaps nothing."""
+    from seqvae_core import files  # late: it brings torch, and the commands list the studies
+
     folder = run / "evaluation"
     titles = files.read_json(folder / f"{task}.json", missing={}).get("figures", {})
     return [(folder / name).read_bytes() for title, name in titles.items()
