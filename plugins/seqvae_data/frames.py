@@ -203,5 +203,6 @@ Prepare = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 def check_finite(x: NDArray[Any]) -> None:
     """Raise `DataError`, saying how many, if there are NaN or infinite values."""
-    if x.dtype.kind == "f" and (bad := int((~np.isfinite(x)).sum())):
+    if x.dtype.kind == "f" and not (finite := np.isfinite(x)).all():
+        bad = x.size - int(finite.sum())
         raise DataError(f"{bad} of {x.size} values are NaN or infinite")
