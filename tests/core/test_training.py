@@ -157,6 +157,20 @@ def test_bf16_mixed_keeps_likelihood_and_kl_in_float32(trainer):
     assert made.advance([batch])["loss"] == pytest.approx(losses.total.mean().item(), rel=0.1)
 
 
+@pytest.mark.parametrize(("asked", "allowed"), [("highest", False), ("high", True)])
+def test_convolutions_have_the_precision_that_torch_is_asked_for(asked, allowed, monkeypatch):
+    from seqvae_core.devices import make_fabric
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not allowed)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(asked)
+    try:
+        make_fabric(accelerator="cpu")
+        assert torch.backends.cudnn.allow_tf32 == allowed
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_weights_that_are_not_finite_are_never_saved(experiment, tmp_path, plugins):
     found = experiment("train.optimizer={name='sgd', lr=1e30}", "train.checkpoint_every=1")
     with pytest.raises((TrainingError, CheckpointError), match="step") as raised:
