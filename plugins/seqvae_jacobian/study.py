@@ -23,7 +23,9 @@ __all__ = [
     "Contrast",
 ]
 
-STEPS, RISE = 2500, 1000
+# of the presets, and in short: steps, and steps of annealing
+STEPS = {"three-dots": 2500, "three-dots-long": 30000}
+RISES = {"three-dots": 1000, "three-dots-long": 10000, "timit": 160, "sprites": 160}
 SEEDS = (1, 2, 3, 4, 5)
 FEW = (1, 2)
 PICTURED = 1  # the seed whose columns are drawn
@@ -34,16 +36,20 @@ _PENALTY = (
     'regularizers+={name="%s", weight=%g, latent="z", '
     'schedule={name="linear", steps=%d}%s}'
 )  # fmt: skip
-# The presets' 30000 steps and 10000 of annealing in short.
-_DOTS = (
-    f"train.steps={STEPS}",
-    f"train.checkpoint_every={STEPS}",
-    "train.valid_every=500",
-    f"model.latents.z.kl.schedule.steps={RISE}",
-    f'tasks=["rates", "reconstruction", {{name="local-disentanglement", points={POINTS}}}, '
-    f'{{name="local-disentanglement", label="fresh", radii=[0.1], fresh=true, points={POINTS}}}, '
-    '{name="jacobian-columns", items=64}]',
-)
+
+
+def _dots(data: str, every: int) -> tuple[str, ...]:
+    return (
+        f"train.steps={STEPS[data]}",
+        f"train.checkpoint_every={min(STEPS[data], 5000)}",
+        f"train.valid_every={every}",
+        f"model.latents.z.kl.schedule.steps={RISES[data]}",
+        f'tasks=["rates", "reconstruction", {{name="local-disentanglement", points={POINTS}}}, '
+        '{name="local-disentanglement", label="fresh", radii=[0.1], fresh=true, '
+        f'points={POINTS}}}, {{name="jacobian-columns", items=64}}]',
+    )
+
+
 # The label that z should hold, by data.
 IDENTITY = {"timit": "speaker", "sprites": "hair"}
 _ATTRIBUTES = (
@@ -52,7 +58,8 @@ _ATTRIBUTES = (
 )
 _PATTERN = r"(?P<dialect>DR\d)/(?P<speaker>(?P<sex>[FM])\w+)/(?P<sentence>\w+)\.WAV"
 _SHARED = {
-    "three-dots": _DOTS,
+    "three-dots": _dots("three-dots", 500),
+    "three-dots-long": _dots("three-dots-long", 2000),
     "timit": (
         f"data.pattern='{_PATTERN}'",
         'data.labels=["speaker", "sex", "dialect"]',
@@ -60,7 +67,6 @@ _SHARED = {
     ),
     "sprites": (_ATTRIBUTES % {"of": IDENTITY["sprites"]},),
 }
-RISES = {"three-dots": RISE, "timit": 160, "sprites": 160}
 
 
 @frozen(kw_only=True)
@@ -71,7 +77,7 @@ class Arm:
         key: in the cells' keys.
         title: in the tables.
         group: what it is for.
-        data: which data; all but "three-dots" need a root of that name.
+        data: which data, and for how long; those that are on disk have a root of that name.
         preset: its source.
         overrides: beside those that all arms share.
         seeds: of its cells.
@@ -100,6 +106,7 @@ _ELU = "model.decoder.activation=elu"
 
 GROUPS = {
     "confirmatory": "β = 4: the β-VAE, Jacobian L1 and L2 at γ = 0.1",
+    "long": "The same for 30,000 steps",
     "gamma": "Other γ",
     "estimator": "Jacobian L1 at γ = 0.1 by other estimators",
     "smooth": "With a smooth decoder, ELU in the place of ReLU",
@@ -115,6 +122,12 @@ ARMS = (
         overrides=_penalty("jacobian-l1", 0.1)),
     Arm(key="jl2", title="JL2, γ = 0.1", group="confirmatory", seeds=SEEDS,
         overrides=_penalty("jacobian-l2", 0.1)),
+    Arm(key="long-beta-vae", title="β-VAE, 30,000 steps", group="long", seeds=SEEDS,
+        data="three-dots-long"),
+    *(Arm(key=f"long-{short}", title=f"{short.upper()}, γ = 0.1, 30,000 steps", group="long",
+          seeds=SEEDS, data="three-dots-long",
+          overrides=_penalty(name, 0.1, data="three-dots-long"))
+      for short, name in (("jl1", "jacobian-l1"), ("jl2", "jacobian-l2"))),
     *(Arm(key=f"jl1-{gamma:g}", title=f"JL1, γ = {gamma:g}", group="gamma",
           overrides=_penalty("jacobian-l1", gamma)) for gamma in (0.05, 0.2, 0.4)),
     Arm(key="jl2-0.4", title="JL2, γ = 0.4", group="gamma",
@@ -139,7 +152,7 @@ ARMS = (
                           ("dip-vae-i", "DIP-VAE-I"), ("dip-vae-ii", "DIP-VAE-II"))),
     Arm(key="annealed-vae", title="AnnealedVAE, C = 25", group="baselines",
         preset="three-dots-annealed-vae",
-        overrides=(f"regularizers.annealed-vae.rise.steps={RISE}",)),
+        overrides=(f"regularizers.annealed-vae.rise.steps={RISES['three-dots']}",)),
     *(Arm(key=f"z-{data}-{gamma:g}", group=group, data=data, preset=data,
           title=f"JL1, γ = {gamma:g}" if gamma else "no penalty",
           overrides=_penalty("jacobian-l1", gamma, data=data) if gamma else ())
@@ -166,16 +179,24 @@ class Contrast:
     claimed: Literal["above 0", "none"]
 
 
-CONTRASTS = (
-    Contrast(title="local MIG, ρ = 0.1", figure="local-disentanglement/mig/0.1",
-             arms=("jl1", "beta-vae"), claimed="above 0"),
-    Contrast(title="local modularity, ρ = 0.1", figure="local-disentanglement/modularity/0.1",
-             arms=("jl1", "beta-vae"), claimed="above 0"),
-    Contrast(title="local MIG, ρ = 1", figure="local-disentanglement/mig/1",
-             arms=("jl1", "beta-vae"), claimed="none"),
-    Contrast(title="local MIG, ρ = 0.1", figure="local-disentanglement/mig/0.1",
-             arms=("jl2", "beta-vae"), claimed="none"),
-)  # fmt: skip
+def _contrasts(start: str) -> tuple[Contrast, ...]:
+    """Return what is tested of three arms whose keys start so."""
+    beta_vae, jl1, jl2 = (f"{start}{arm}" for arm in ("beta-vae", "jl1", "jl2"))
+    mig, modularity = (f"local-disentanglement/{score}/" for score in ("mig", "modularity"))
+    return (
+        Contrast(title="local MIG, ρ = 0.1", figure=f"{mig}0.1",
+                 arms=(jl1, beta_vae), claimed="above 0"),
+        Contrast(title="local modularity, ρ = 0.1", figure=f"{modularity}0.1",
+                 arms=(jl1, beta_vae), claimed="above 0"),
+        Contrast(title="local MIG, ρ = 1", figure=f"{mig}1",
+                 arms=(jl1, beta_vae), claimed="none"),
+        Contrast(title="local MIG, ρ = 0.1", figure=f"{mig}0.1",
+                 arms=(jl2, beta_vae), claimed="none"),
+    )  # fmt: skip
+
+
+# by group
+CONTRASTS = {"confirmatory": _contrasts(""), "long": _contrasts("long-")}
 
 
 def _cells(roots: Mapping[str, Path]) -> list[Cell]:

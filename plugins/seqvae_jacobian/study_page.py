@@ -16,6 +16,7 @@ from seqvae_jacobian.study import (
     PICTURED,
     RADII,
     SEEDS,
+    STEPS,
     Arm,
     Contrast,
 )
@@ -60,7 +61,7 @@ ATTRIBUTES = {
     "overlap": "jacobian-columns/overlap/z",
 }
 LEGENDS = {
-    "three-dots": "Local scores at ρ = 0.1; ",
+    **dict.fromkeys(STEPS, "Local scores at ρ = 0.1; "),
     "timit": "MIG and DCI of single dimensions of z on speaker, sex and dialect; the judge says of "
     "which speaker a is, decoded with z of b (1 is all); ",
     "sprites": "MIG and DCI of single dimensions of z on the clips' labels; the judge says whose "
@@ -104,15 +105,16 @@ def _contrasts(found: Found) -> list[str]:
 
     Those that are missing count as the largest p in Holm's rule, which can only raise the others.
     """
-    tests = [_tested(found, contrast) for contrast in CONTRASTS]
+    contrasts = [contrast for family in CONTRASTS.values() for contrast in family]
+    tests = [_tested(found, contrast) for contrast in contrasts]
     ps = adjusted(tests)
     lines = [
-        f"## What is tested\n\nOver {len(SEEDS)} seeds; p is adjusted by Holm for "
-        f"{len(CONTRASTS)} contrasts.\n",
+        f"## What is tested\n\nOver {len(SEEDS)} seeds; p is adjusted by Holm for all "
+        f"{len(contrasts)} contrasts.\n",
         "| contrast | claimed | mean of each | difference | p | |",
         "|---|---|---|---|---|---|",
     ]
-    for contrast, test, p in zip(CONTRASTS, tests, ps, strict=True):
+    for contrast, test, p in zip(contrasts, tests, ps, strict=True):
         title = f"{contrast.title}: {' - '.join(contrast.arms)}"
         if test is None:
             lines.append(f"| {title} | {contrast.claimed} | | | | not all seeds are there |")
@@ -136,7 +138,7 @@ def _tested(found: Found, contrast: Contrast) -> Tested | None:
 
 
 def _radii(found: Found) -> list[str]:
-    arms = [arm for arm in ARMS if arm.group == "confirmatory" and _seeds(found, arm.key)]
+    arms = [arm for arm in ARMS if arm.group in CONTRASTS and _seeds(found, arm.key)]
     lines = ["## All radii\n"]
     for score, title in (("mig", "Local MIG"), ("modularity", "Local modularity")):
         names = [arm.title for arm in arms] + ["published β-VAE", "published JL1"]
@@ -184,7 +186,7 @@ def _missing(found: Found) -> list[str]:
 
 def columns_of(data: str) -> dict[str, str]:
     """Return the columns of a group's table: by title, the figure's name in a record."""
-    if data == "three-dots":
+    if data in STEPS:
         return COLUMNS
     return {title: figure.format(of=IDENTITY[data]) for title, figure in ATTRIBUTES.items()}
 
@@ -194,7 +196,7 @@ def _plot(found: Found) -> bytes:
 
     picture = figure(9.0, 3.6)
     left, right = picture.subplots(1, 2)
-    for color, arm in zip(PALETTE, [a for a in ARMS if a.group == "confirmatory"], strict=False):
+    for color, arm in zip(PALETTE, [a for a in ARMS if a.group in CONTRASTS], strict=False):
         seeds = [
             [found[arm.key, s]["figures"][f"local-disentanglement/mig/{r:g}"] for r in RADII]
             for s in _seeds(found, arm.key)
@@ -205,8 +207,8 @@ def _plot(found: Found) -> bytes:
                 left.plot(RADII, line, color=color, alpha=0.3, linewidth=0.8)
     series: dict[str, set[str]] = {}
     for arm in ARMS:
-        if arm.data == "three-dots":
-            title = arm.title if arm.group == "confirmatory" else arm.group
+        if arm.data in STEPS:
+            title = arm.title if arm.group in CONTRASTS else arm.group
             series.setdefault(title, set()).add(arm.key)
     for number, (title, keys) in enumerate(series.items()):
         points = [

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -44,16 +45,18 @@ def library_step(settings: str | None):
 def published_step():
     """Return one step with the penalty as it was published: (L + 1)·B rows decoded at once."""
     trainer, data = _trainer(None)
-    model, batch = trainer.model, collate(data)
+    device = trainer.fabric.device
+    model, batch = trainer.model, collate(data).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
     def step():
         out = model(batch, Noise(0))
         loss = trainer.objective(out, 0).total.mean()
         z = out.latents["z"].sample.detach()
-        moves = torch.cat([torch.zeros(1, z.shape[1]), EPSILON * torch.eye(z.shape[1])])
+        moves = EPSILON * torch.eye(z.shape[1] + 1, z.shape[1], device=device).roll(1, 0)
         moved = (z + moves[:, None]).flatten(0, 1)
-        means = model._likelihood_of({"z": moved}, torch.ones(len(moved), 1).bool(), None).mean
+        mask = torch.ones(len(moved), 1, dtype=torch.bool, device=device)
+        means = model._likelihood_of({"z": moved}, mask, None).mean
         means = means.reshape(len(moves), len(z), -1)
         penalty = ((means[1:] - means[0]) / EPSILON).abs().sum((0, 2)).mean()
         optimizer.zero_grad()
@@ -70,11 +73,26 @@ def steps(name: str):
     return library_step(ESTIMATORS.get(name))
 
 
+def clock():
+    """Return processor time; on a GPU wall time, when it has done what it was told."""
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak():
+    """Return this process's peak of memory in MiB; on a GPU that of its tensors there."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() // 2**20
+    # not ru_maxrss, which keeps the peak of the process that this one was forked from
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024
+
+
 if __name__ == "__main__":  # three steps in a process of their own; prints its peak of memory
     torch.set_num_threads(1)
     run = steps(sys.argv[1])
     for _ in range(3):
         run()
-    # not ru_maxrss, which keeps the peak of the process that this one was forked from
-    status = Path("/proc/self/status").read_text()
-    sys.stdout.write(str(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024))
+    sys.stdout.write(str(peak()))
