@@ -124,6 +124,8 @@ def _run(
     with threads(experiment.train.threads), torch.random.fork_rng():
         torch.manual_seed(experiment.seed + fabric.global_rank)
         trainer = Trainer(experiment, splits, fabric=fabric)
+        for task in experiment.tasks:  # a typo in one should not be told after the training
+            task.build(trainer.model.shapes)
         if fresh and fabric.is_global_zero:  # not before all that can be refused was built
             _begin(path, experiment, plugins, fabric)
         if start is not None:
@@ -255,7 +257,7 @@ def _evaluate(run: Run, tasks: Sequence[TaskConfig], plugins: Plugins) -> Evalua
         result = _result(task, run)
         metrics[_label(task)] = result.metrics
         _write_result(run.path / "evaluation", _label(task), result)
-    _write_json(run.path / "evaluation.json", metrics)
+        _write_json(run.path / "evaluation.json", metrics)
     plugins.after_evaluation(run, metrics)
     return {_label(task): metrics[_label(task)] for task in tasks}
 

@@ -274,6 +274,41 @@ def test_ctrl_c_during_the_evaluation_exits_130_and_keeps_all_that_was_trained(s
     assert "rates" in json.loads((out / "evaluation.json").read_text())
 
 
+SECOND_INTERRUPTED = """
+from seqvae_core import runs
+evaluated = runs._result
+def result(task, run):
+    if task.name == "reconstruction":
+        raise KeyboardInterrupt
+    return evaluated(task, run)
+runs._result = result
+"""
+
+
+def test_what_a_task_has_found_is_kept_when_the_next_one_fails(source, tmp_path):
+    out = tmp_path / "run"
+    done = subprocess.run(
+        tiny.command("train", source, "--out", out, "--set", "tasks+=reconstruction",
+                     prelude=SECOND_INTERRUPTED),
+        capture_output=True, text=True, env=tiny.environment(),
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert json.loads((out / "evaluation.json").read_text()).keys() == {"rates"}
+
+
+@pytest.mark.parametrize(
+    "task",
+    ['{name="traverse", codes=["k"]}', '{name="vmi-bound", codes=["z[99]"]}',
+     '{name="probe", codes=["z", "k"]}'],
+)  # fmt: skip
+def test_a_task_that_does_not_fit_the_model_is_refused_before_anything_is_trained(
+    task, source, tmp_path
+):
+    line = refused("train", source, "--out", tmp_path / "run", "--set", f"tasks=[{task}]")
+    assert "'k'" in line or "z[99]" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_ended_before_its_first_checkpoint_resumes_from_the_start(source, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     tiny.call("train", source, "--out", whole)
