@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +26,8 @@ def make_fabric(
     """Return Lightning Fabric for some devices: CUDA when there, else the CPU.
 
     From then on convolutions and recurrent layers keep all bits of float32 on CUDA, where torch
-    would give them TF32's 10, unless `torch.set_float32_matmul_precision` allows these.
+    would give them TF32's 10, unless `torch.set_float32_matmul_precision` allows these. Where
+    matrix products were told their precision by `torch.backends`, nothing is changed.
 
     Args:
         devices: how many processes; under torchrun its own number is taken.
@@ -42,8 +43,9 @@ def make_fabric(
     world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    # a difference quotient, for one, is lost in 10 bits
-    torch.backends.cudnn.allow_tf32 = torch.get_float32_matmul_precision() != "highest"
+    with suppress(RuntimeError):  # torch's, which does not mix its older and newer switches
+        # a difference quotient, for one, is lost in 10 bits
+        torch.backends.cudnn.allow_tf32 = torch.get_float32_matmul_precision() != "highest"
     try:
         return Fabric(
             accelerator=accelerator,

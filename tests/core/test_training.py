@@ -3,6 +3,8 @@
 import copy
 import json
 import math
+import subprocess
+import sys
 from typing import ClassVar
 
 import pytest
@@ -169,6 +171,22 @@ def test_convolutions_have_the_precision_that_torch_is_asked_for(asked, allowed,
         assert torch.backends.cudnn.allow_tf32 == allowed
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+NEWER = """
+import torch
+torch.backends.{switch} = "tf32"
+from seqvae_core.devices import make_fabric
+make_fabric(accelerator="cpu")
+assert torch.backends.{switch} == "tf32"
+assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+"""
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="torch has it not yet")
+@pytest.mark.parametrize("switch", ["fp32_precision", "cuda.matmul.fp32_precision"])
+def test_the_newer_switches_of_torch_are_left_as_they_are(switch):
+    subprocess.run([sys.executable, "-c", NEWER.format(switch=switch)], check=True)
 
 
 def test_weights_that_are_not_finite_are_never_saved(experiment, tmp_path, plugins):
