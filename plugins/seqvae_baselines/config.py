@@ -1,5 +1,6 @@
 """Settings of the regularizers of FactorVAE, β-TCVAE, DIP-VAE and AnnealedVAE."""
 
+import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import field, frozen, validators
@@ -152,7 +153,7 @@ class AnnealedVAE(RegularizerConfig):
 
     weight: float = field(default=1000.0, validator=validators.ge(0.0))
     global_latent: str | None = None
-    capacity: float = field(default=25.0, validator=validators.ge(0.0))
+    capacity: float = field(default=25.0, validator=[validators.ge(0.0), validators.lt(math.inf)])
     rise: Schedule = _RISE
     mean_of: Literal["sequence", "batch"] = "sequence"
 

@@ -267,6 +267,22 @@ def test_frames_of_any_numbers_become_the_default_type(x):
     assert collate([{"x": x}]).x.dtype == torch.float32
 
 
+@given(
+    st.lists(
+        st.floats(width=32) | st.sampled_from([math.nan, math.inf, -math.inf, 3e38, -3e38]),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_frames_are_refused_if_a_value_is_not_finite_and_not_if_their_sum_is_not(values):
+    x = torch.tensor(values)[:, None]
+    if bad := int((~x.isfinite()).sum()):
+        with pytest.raises(DataError, match=f": {bad} of {len(values)} values are NaN or infinite"):
+            collate([x])
+    else:
+        assert collate([x]).x[0].equal(x)
+
+
 @pytest.mark.parametrize(
     ("item", "line"),
     [

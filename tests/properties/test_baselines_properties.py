@@ -446,17 +446,14 @@ def test_a_capacity_below_or_above_the_kl_acts_as_a_kl_weight_of_either_sign(see
 
 
 @given(seeds, batches())
-def test_the_critic_moves_nothing_of_the_model_and_the_term_nothing_of_the_critic(seed, batch):
+def test_the_critic_moves_nothing_of_the_model_and_the_term_its_encoder(seed, batch):
     model = small_model(seed)
     term = model_term(model, "factor-vae")
     out = model(batch, Noise(3))
     term.critic(out).backward()  # even on an output with its graph
     assert all(p.grad is None for p in model.parameters())
     assert all(p.grad is not None for p in term.critic.parameters())
-    for parameter in term.critic.parameters():
-        parameter.grad = None
     term(out).mean().backward(inputs=list(model.parameters()))
-    assert all(p.grad is None for p in term.critic.parameters())
     assert any(p.grad is not None and p.grad.any() for p in model.encoder.parameters())
 
 

@@ -18,6 +18,7 @@ from seqvae_core.experiment import (
     ModelConfig,
     TrainConfig,
 )
+from seqvae_core.loading import collate
 from seqvae_core.records import Batch, Latent, Noise, Output, Shapes, Splits, Variable
 from seqvae_core.settings import OptimizerConfig, Schedule
 from seqvae_core.training import Trainer
@@ -214,6 +215,15 @@ def test_a_few_steps_of_training_log_the_term_and_move_its_critic(term):
     assert all(not a.equal(b) for a, b in zip(before, made.objective.parameters(), strict=True))
     if isinstance(term, FactorVAE):
         assert "factor-vae/critic/accuracy" in logged[-1]
+
+
+def test_the_models_step_leaves_no_gradient_in_the_critic():
+    made = trainer(FactorVAE(weight=100.0))
+    critic = [*made.objective.parameters()]
+    before = [p.detach().clone() for p in critic]
+    made.advance([collate(made.splits.train[:8])])
+    assert all(not p.equal(q) for p, q in zip(critic, before, strict=True))
+    assert all(p.grad is None for p in critic)
 
 
 def test_the_capacity_rises_with_the_steps_and_validation_takes_its_end():
