@@ -1,5 +1,6 @@
 """Settings of the penalties on the decoder's Jacobian."""
 
+import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attrs import field, frozen, validators
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["JacobianConfig", "JacobianL1", "JacobianL2"]
 
 _count = validators.ge(0)
+_step = [validators.gt(0.0), validators.lt(math.inf)]
 
 
 @frozen(kw_only=True)
@@ -37,7 +39,7 @@ class JacobianConfig(RegularizerConfig):
 
     latent: str | None = None
     method: Literal["finite-difference", "forward"] = "finite-difference"
-    epsilon: float = field(default=0.1, validator=validators.gt(0.0))
+    epsilon: float = field(default=0.1, validator=_step)
     columns: int = field(default=1, validator=_count)
     rows: int = field(default=0, validator=_count)
     chunk: int = field(default=64, validator=validators.ge(1))
@@ -54,7 +56,8 @@ class JacobianConfig(RegularizerConfig):
         """Build the term.
 
         Raises:
-            ConfigError: if the latent is left out and not clear, or is none that a decoder reads.
+            ConfigError: if the latent is left out and not clear, is none that a decoder reads, or
+                is categorical.
         """
         from seqvae_jacobian.regularizer import JacobianRegularizer
 

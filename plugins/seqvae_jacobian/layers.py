@@ -5,24 +5,39 @@ from collections.abc import Iterable
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.pooling import _AdaptiveMaxPoolNd, _MaxPoolNd
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from seqvae_core.errors import ConfigError
 
 __all__ = ["has_kinks", "refuse_unfit"]
 
-_KINKED = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Hardtanh)
+_KINKED = (
+    nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Threshold, nn.SELU, nn.Hardtanh, nn.Hardsigmoid,
+    nn.Hardswish, nn.Hardshrink, nn.Softshrink, _MaxPoolNd, _AdaptiveMaxPoolNd,
+)  # fmt: skip
 
 
 def has_kinks(parts: Iterable[nn.Module]) -> bool:
-    """Tell whether an activation is piecewise linear; only layers are seen, no functions."""
-    return any(isinstance(layer, _KINKED) for part in parts for layer in part.modules())
+    """Tell whether a layer's slope jumps; only layers are seen, no functions."""
+    return any(_kinked(layer) for part in parts for layer in part.modules())
+
+
+def _kinked(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.ELU):
+        return layer.alpha != 1.0
+    recurrent = getattr(layer, "mode", "") == "RNN_RELU" or (
+        isinstance(layer, nn.RNNCell) and layer.nonlinearity == "relu"
+    )
+    return recurrent or isinstance(layer, _KINKED)
 
 
 def refuse_unfit(parts: Iterable[nn.Module], term: str) -> None:
     """Refuse layers by which a moved decode differs from the plain one in more than the move.
 
     Raises:
-        ConfigError: for a layer that couples the rows of a batch, or draws numbers.
+        ConfigError: for a layer that couples the rows of a batch, draws numbers, or changes.
     """
     for part in parts:
         for path, layer in part.named_modules():
@@ -39,7 +54,14 @@ def _unfit(layer: nn.Module) -> str:
         return "batch normalisation in training, which couples the rows of a batch"
     if layer.training and (isinstance(layer, nn.RReLU) or _dropout(layer) > 0.0):
         return "dropout in training, by which no two decodes are alike"
+    if layer.training and _iterates(layer):
+        return "spectral normalisation in training, which changes weights at each decode"
     return ""
+
+
+def _iterates(layer: nn.Module) -> bool:
+    hooks = layer._forward_pre_hooks.values()
+    return isinstance(layer, _SpectralNorm) or any(isinstance(h, SpectralNorm) for h in hooks)
 
 
 def _dropout(layer: nn.Module) -> float:

@@ -211,11 +211,18 @@ def _trainable(parts: tuple[nn.Module, ...]) -> list[nn.Parameter]:
 
 
 def _choose(shapes: Shapes, names: list[str], config: JacobianConfig) -> str:
-    known = [name for name in names if shapes.latents[name].scope == "global"]
+    known = [name for name in names if shapes.latents[name].scope == "global"
+             and shapes.latents[name].categorical is None]  # fmt: skip
     if config.latent is None and len(known) == 1:
         return known[0]
     if config.latent in names:
-        return str(config.latent)
+        chosen = shapes.latents[str(config.latent)]
+        if chosen.categorical is not None:
+            raise ConfigError(
+                f"{config.name} expects a latent of numbers in 'latent', got '{chosen.name}', "
+                "which is categorical: no step along a column ends at one of its values"
+            )
+        return chosen.name
     choices = ", ".join(names) or "none"
     if config.latent is None:
         raise ConfigError(

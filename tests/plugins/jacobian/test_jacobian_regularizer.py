@@ -1,5 +1,6 @@
 """What the penalty refuses, warns of, computes and keeps in memory within a model."""
 
+import math
 import warnings
 
 import pytest
@@ -16,6 +17,7 @@ from seqvae_core.objective import Objective
 from seqvae_core.records import Noise, Shapes, Variable
 from seqvae_core.testing import small_batch, small_model, small_shapes
 from seqvae_jacobian.config import JacobianL1, JacobianL2
+from seqvae_jacobian.layers import has_kinks
 
 ELU = Framewise(hidden=(6,), activation="elu")
 RELU = Framewise(hidden=(6,), activation="relu")
@@ -51,6 +53,7 @@ def decodes(model, config, out):
     ("setting", "value", "complaint"),
     [
         ("epsilon", 0.0, "'epsilon' must be > 0"),
+        ("epsilon", math.inf, "'epsilon' must be < inf"),
         ("columns", -1, "'columns' must be >= 0"),
         ("rows", -1, "'rows' must be >= 0"),
         ("chunk", 0, "'chunk' must be >= 1"),
@@ -81,6 +84,17 @@ def test_without_a_single_global_latent_one_must_be_named(names):
         JacobianL2().build(Shapes(frame=(3,), latents=latents))
 
 
+def test_a_categorical_latent_has_no_columns():
+    shapes = small_shapes()
+    c = Variable(name="c", scope="global", shape=(3,), family="gumbel-categorical")
+    shapes = evolve(shapes, latents={**shapes.latents, "c": c})
+    with pytest.raises(
+        ConfigError, match=r"a latent of numbers in 'latent', got 'c', which is cat"
+    ):
+        JacobianL1(latent="c").build(shapes)
+    assert JacobianL1().build(shapes).latent == "z"
+
+
 # Layers ------------------------------------------------------------------------------------------
 
 
@@ -109,6 +123,19 @@ def test_batch_norm_is_refused_in_training_and_welcome_after_it(method):
 def test_dropout_is_refused_in_training_and_welcome_after_it(layer):
     model, out = with_layer(layer)
     with pytest.raises(ConfigError, match=r"without dropout in training, .* 'layers\.2' in"):
+        JacobianL1().build(model.shapes)(out)
+    model.eval()
+    assert bool((JacobianL1().build(model.shapes)(output(model)) > 0.0).all())
+
+
+@pytest.mark.parametrize(
+    "normalised", [nn.utils.parametrizations.spectral_norm, nn.utils.spectral_norm]
+)
+def test_spectral_norm_is_refused_in_training_and_welcome_after_it(normalised):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of the older of the two
+        model, out = with_layer(normalised(nn.Linear(6, 6, dtype=torch.float64)))
+    with pytest.raises(ConfigError, match="without spectral normalisation in training"):
         JacobianL1().build(model.shapes)(out)
     model.eval()
     assert bool((JacobianL1().build(model.shapes)(output(model)) > 0.0).all())
@@ -168,6 +195,27 @@ def test_forward_mode_through_kinks_warns_once_that_its_gradient_is_biased():
     with pytest.warns(UserWarning, match="biased gradient"):
         term(out)
     term(out)  # another warning would be an error
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.LeakyReLU(), nn.ReLU6(), nn.SELU(), nn.ELU(0.5), nn.Hardsigmoid(), nn.Hardswish(),
+     nn.Threshold(0.1, 0.0), nn.Softshrink(), nn.MaxPool2d(2), nn.AdaptiveMaxPool1d(2),
+     nn.RNN(2, 2, nonlinearity="relu"), nn.RNNCell(2, 2, nonlinearity="relu")],
+    ids=repr,
+)  # fmt: skip
+def test_a_layer_whose_slope_jumps_has_kinks(layer):
+    assert has_kinks([nn.Sequential(nn.Linear(2, 2), layer)])
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.ELU(), nn.CELU(2.0), nn.GELU(), nn.SiLU(), nn.Tanh(), nn.Softplus(), nn.RNN(2, 2),
+     nn.GRU(2, 2), nn.AvgPool2d(2)],
+    ids=repr,
+)  # fmt: skip
+def test_a_layer_whose_slope_is_continuous_has_none(layer):
+    assert not has_kinks([nn.Sequential(nn.Linear(2, 2), layer)])
 
 
 @pytest.mark.parametrize(("config", "decoder"), [(FORWARD, ELU), (JacobianL1(), RELU)])
