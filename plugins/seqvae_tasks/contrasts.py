@@ -72,6 +72,15 @@ def verdict(
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return the mean, with the standard deviation of two values or more: "0.12 ± 0.03"."""
-    centre = f"{mean(values):.3g}"
-    return f"{centre} ± {stdev(values):.2g}" if len(values) > 1 else centre
+    """Return the mean, with the standard deviation of two values or more: "0.12 ± 0.03".
+
+    The mean has the digits of the deviation, which has two.
+    """
+    centre = mean(values)
+    if len(values) == 1:
+        return f"{centre:.3g}"
+    deviation = stdev(values)
+    digits = max(0, 1 - math.floor(math.log10(deviation))) if deviation > 0.0 else 7
+    if digits > 6:  # nothing to round to
+        return f"{centre:.3g} ± {deviation:.2g}"
+    return f"{centre:.{digits}f} ± {deviation:.{digits}f}"

@@ -91,6 +91,22 @@ def test_a_group_without_records_has_no_table_and_is_said_to_be_missing(tmp_path
     assert (tmp_path / "jacobian.png").stat().st_size > 10_000
 
 
+def test_local_mig_is_compared_at_equal_elbo_between_the_beta_vaes(tmp_path):
+    found = records(lambda arm: 0.0, seeds=(1,))
+    known = {"beta-vae": (-260.0, 0.05), "beta-5": (-280.0, 0.06), "beta-6": (-320.0, 0.04)}
+    known |= {"jl1": (-300.0, 0.08)}
+    for record in found:
+        if (arm := record["key"].split("/")[1]) in known:
+            record["figures"]["rates/elbo"], mig = known[arm]
+            record["figures"]["local-disentanglement/mig/0.1"] = mig
+    assert "at that ELBO: of 0.050, interpolated" in page(found, tmp_path)
+
+    for record in found:
+        if record["key"].split("/")[1] == "jl1":
+            record["figures"]["rates/elbo"] = -330.0
+    assert "none of them has it: theirs are -320 to -260 nats" in page(found, tmp_path)
+
+
 def test_a_whole_study_misses_nothing(tmp_path):
     assert "Not run yet" not in page(records(lambda arm: 0.0), tmp_path)
 
