@@ -248,6 +248,6 @@ def test_a_table_has_no_empty_line_and_no_empty_column():
             Row(("none",), ("cell-3",))]  # fmt: skip
     columns = [Column("A", "a", 10.0), Column("B", "b"), Column("C", "{c}")]
     assert table(("run",), rows, columns, found) == [
-        "| run | A |", "|---|---|", "| both | 15 ± 7.1 |", "| one | 20 |",
+        "| run | A |", "|---|---|", "| both | 15.0 ± 7.1 |", "| one | 20 |",
     ]  # fmt: skip
     assert table(("run",), rows, columns[1:], found) == []
