@@ -21,6 +21,8 @@ ESTIMATORS = {
     "1 column of half of the batch": "epsilon=0.1, rows=32",
     "all columns": "epsilon=0.001, columns=0",
     "autodiff, 1 column": 'method="forward"',
+    "autodiff, 1 column of half of the batch": 'method="forward", rows=32',
+    "autodiff, all columns of 8 rows": 'method="forward", columns=0, rows=8',
     "autodiff, all columns": 'method="forward", columns=0',
 }
 
