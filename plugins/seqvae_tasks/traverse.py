@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from seqvae_basics.codes import Code, parse_codes
@@ -58,8 +58,8 @@ def traverse(config: Traverse, model: SeqVAE, splits: Splits, noise: Noise) -> T
     for page in pages:
         if available():
             result.figures[page.title] = page.draw()
-        if not page.plane and page.item < config.sounds:
-            sounds = heard(page.cells, page.rows, page.columns, splits)
+        if (audible := page.first(config.sounds)) is not None:
+            sounds = heard(audible.cells, audible.rows, audible.columns, splits)
             titled = {f"{page.title}, {title}": sound for title, sound in sounds.items()}
             result.sounds.update(titled)
     return result
@@ -200,14 +200,25 @@ def _ways(reach: float, steps: int) -> tuple[float, ...]:
 
 @frozen(eq=False, kw_only=True)
 class _Page:
-    """One picture: sequences in rows and columns, their start, and what a grid moves."""
+    """One picture: sequences in rows and columns.
+
+    Attributes:
+        title: what it is called.
+        cells: the sequences, by row.
+        rows: their titles.
+        columns: theirs.
+        item: the start that all are from; None where each line is from another one.
+        plane: what a grid moves.
+        along: whether time runs along rows, so that starts or codes stand in columns.
+    """
 
     title: str
     cells: Sequence[Sequence[Array]]
     rows: Sequence[str]
     columns: Sequence[str]
-    item: int = 0
+    item: int | None = 0
     plane: tuple[str, str] | None = None
+    along: bool = False
 
     def draw(self) -> bytes:
         large = not self.plane and self.cells[0][0].ndim == 2
@@ -219,8 +230,20 @@ class _Page:
     def turned(self) -> "_Page":
         return _Page(
             title=self.title, cells=list(zip(*self.cells, strict=True)), rows=self.columns,
-            columns=self.rows, item=self.item, plane=self.plane,
+            columns=self.rows, item=self.item, plane=self.plane, along=not self.along,
         )  # fmt: skip
+
+    def first(self, starts: int) -> "_Page | None":
+        """Return what is from the first few starts; None if that is nothing, or it is a grid."""
+        if self.plane or (self.item or 0) >= starts:
+            return None
+        if self.item is not None:
+            return self
+        if self.along:
+            return evolve(
+                self, cells=[row[:starts] for row in self.cells], columns=self.columns[:starts]
+            )
+        return evolve(self, cells=self.cells[:starts], rows=self.rows[:starts])
 
 
 def _pages(start: Start, content: Mapping[Axis, Tensor], splits: Splits) -> list[_Page]:
@@ -254,7 +277,13 @@ def _pages(start: Start, content: Mapping[Axis, Tensor], splits: Splits) -> list
         ]
         columns = ["start", *(f"{axis.title} = {value:g}" for value in axis.values)]
         pages.append(
-            _Page(title=f"swaps of {axis.title}", cells=table, rows=start.titles, columns=columns)
+            _Page(
+                title=f"swaps of {axis.title}",
+                cells=table,
+                rows=start.titles,
+                columns=columns,
+                item=None,
+            )
         )
     return pages if start.mask.shape[1] == 1 else [page.turned() for page in pages]
 

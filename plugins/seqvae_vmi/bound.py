@@ -1,4 +1,4 @@
-"""How much of chosen codes a fixed model's decoder keeps: H(c) + E[ln Q(c|x̃)]."""
+"""What chosen codes share with what a fixed model decodes: H(c) + E[ln Q(c|x̃)]."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -340,9 +340,10 @@ def _rounded(value: float | None) -> float | None:
 
 def _notes(config: VMIBound) -> list[str]:
     return [
-        "H(c) + E[ln Q(c|x̃)], x̃ the decoded mean: what the decoder makes of c and Q can read back, "
-        "not I(x; c); the gap is E KL(p(c|x̃)‖Q). Of continuous c it measures Q's resolution: "
-        "only models read by the same Q, budget and data are to be compared",
+        "H(c) + E[ln Q(c|x̃)], x̃ the decoded mean, not I(x; c): of pairs from the prior what the "
+        "decoder shows of c, of pairs from the posterior what c and the reconstruction share, "
+        "possibly by way of other latents; the gap is E KL(p(c|x̃)‖Q). Of continuous c it measures "
+        "Q's resolution: only models read by the same Q, budget and data are to be compared",
         "standard errors are over test pairs, with Q as it is; H(c) of pairs from the prior is "
         "exact, from the posterior that of the mixture of the same test posteriors; relaxed "
         "categorical samples have H(E c), and cap the bound below ln K even for a perfect Q",

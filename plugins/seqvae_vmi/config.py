@@ -69,6 +69,9 @@ class QConfig:
 class VMI(RegularizerConfig):
     """Raise I(c; x̃) of selected codes c: λ·E[-ln Q(c|x̃)], Q trained beside the model.
 
+    Pairs from the prior ask the decoder to show c; those from the posterior also reward a c that x̃
+    shows by way of other latents.
+
     Attributes:
         weight: λ, in nats beside the negative ELBO in nats.
         codes: which numbers of which latents: "z", "z[3]", "z[:2]", "z[0, 4:8]"; of a categorical
@@ -103,7 +106,7 @@ class VMI(RegularizerConfig):
         return self.pairs == "both" or (self.entropy == "kept" and self.pairs == "posterior")
 
     def build(self, shapes: Shapes) -> "VMIRegularizer":
-        """Build the term and Q.
+        """Build the term and Q; warn where a constant categorical code pays.
 
         Raises:
             ShapeError: for a code that is none of the model's, or frames that Q cannot read.

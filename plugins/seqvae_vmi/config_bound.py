@@ -1,9 +1,10 @@
-"""Settings of the mutual information that a fixed model's decoder keeps of its codes."""
+"""Settings of the bound on the mutual information of a fixed model's codes and what it decodes."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
 
 from seqvae_core.components import Task, TaskConfig
 from seqvae_core.records import Shapes
@@ -15,12 +16,23 @@ __all__ = ["VMIBound"]
 _positive = validators.ge(1)
 
 
+def _each_once(_: object, attribute: "Attribute[tuple[str, ...]]", values: Sequence[str]) -> None:
+    for number, value in enumerate(values):
+        if value in values[:number]:
+            raise ValueError(f"'{attribute.name}' must not name '{value}' twice: {list(values)}")
+
+
+_some: Any = validators.and_(validators.min_len(1), _each_once)
+
+
 @frozen(kw_only=True)
 class VMIBound(TaskConfig):
     """A lower bound on I(c; x̃) of chosen codes c and what a fixed model decodes from them.
 
     A fresh Q(c|x̃) is trained on pairs of the model, stopped on others, and the bound H(c) +
-    E[ln Q(c|x̃)] read on pairs of the test part, which neither saw.
+    E[ln Q(c|x̃)] read on pairs of the test part, which neither saw. Pairs from the prior measure
+    what the decoder shows of c; those from the posterior what c and the reconstruction share, be it
+    by way of other latents.
 
     Attributes:
         codes: which, such as ["z[:2]", "c"]; every latent's when left out.
@@ -43,11 +55,9 @@ class VMIBound(TaskConfig):
         default=None, validator=validators.optional(validators.min_len(1))
     )
     pairs: tuple[Literal["prior", "posterior"], ...] = field(
-        default=("prior", "posterior"), validator=validators.min_len(1)
+        default=("prior", "posterior"), validator=_some
     )
-    samples: tuple[Literal["hard", "soft"], ...] = field(
-        default=("hard", "soft"), validator=validators.min_len(1)
-    )
+    samples: tuple[Literal["hard", "soft"], ...] = field(default=("hard", "soft"), validator=_some)
     critic: QConfig | None = None
     count: int = field(default=4000, validator=validators.ge(2))
     valid_share: float = field(default=0.2, validator=[validators.gt(0.0), validators.lt(1.0)])

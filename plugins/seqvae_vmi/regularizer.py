@@ -1,6 +1,7 @@
 """The VMI term, and the player that trains Q."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,6 +48,8 @@ class VMIRegularizer(Regularizer):
                 'use entropy = "dropped"'
             )
         self.critic: QCritic = QCritic(config, shapes, self.codes)
+        if not self.kept and config.pairs == "posterior":
+            _warn_of_constants(self.codes, self.critic.weights, config.weight)
 
     def forward(self, out: Output) -> Tensor:
         """Return the unweighted term of each sequence, (B,); log its parts by code."""
@@ -168,6 +171,21 @@ class QCritic(Critic):
     def _state(self) -> tuple[int, ...]:
         """Return how often each parameter was changed in place."""
         return tuple(parameter._version for parameter in self.parameters())
+
+
+def _warn_of_constants(codes: Sequence[Code], weights: Mapping[str, float], factor: float) -> None:
+    """Warn of categorical codes whose -ln Q weighs more than a KL of weight 1."""
+    paying = [code for code in codes if code.groups and factor * weights[code.name] > 1.0]
+    if not paying:
+        return
+    which = ", ".join(f"'{code.name}' by {factor * weights[code.name]:g}" for code in paying)
+    local = any(code.variable.scope == "local" for code in paying)
+    remedy = 'pairs = "prior"' if local else 'entropy = "kept"'
+    warnings.warn(
+        f"vmi drops H(c) and weighs {which}, more than 1: a constant code pays, as it saves more "
+        f"of -ln Q than its KL costs; {remedy} does not reward it",
+        stacklevel=4,
+    )
 
 
 def _sum(nll: Mapping[str, Tensor]) -> Tensor:  # (B,)

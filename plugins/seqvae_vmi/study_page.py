@@ -21,18 +21,33 @@ from seqvae_vmi.study import (
     TEMPERATURES,
     Contrast,
 )
+from seqvae_vmi.study_notes import (
+    COLLAPSED,
+    H_OF_C,
+    MARK,
+    collapsed,
+    posterior_pairs,
+    selected,
+    speech,
+    stopped,
+    stopped_behind,
+    stopped_by_arm,
+    with_linear,
+)
 from seqvae_vmi.study_plot import DIGIT, Found, keys_of, plot, values_of
 
 __all__ = ["COLUMNS", "SPEECH_COLUMNS", "write"]
 
+KL_OF_C = "rates/kl/c"
 COLUMNS = {
     "bound, hard, prior": "bound-c/prior/c",
     "hard, posterior": "bound-c/posterior/c",
-    "H(c) of the posterior": "bound-c/posterior/c/entropy",
+    "H(c) of the posterior": H_OF_C,
     "soft, prior": "bound-c/prior soft/c",
     "soft, posterior": "bound-c/posterior soft/c",
     "z[:2], prior": "bound-z/prior/joint",
-    "KL of c": "rates/kl/c",
+    "z[:2], prior, linear Q": "bound-z/prior/joint/linear",
+    "KL of c": KL_OF_C,
     "KL of z": "rates/kl/z",
     "ELBO": "rates/elbo",
     "majority": f"{DIGIT}/c/majority",
@@ -44,7 +59,9 @@ GRID_COLUMNS = {
     "z[0], prior": "bound-z/prior/z[0]",
     "z[1], prior": "bound-z/prior/z[1]",
     "both, prior": "bound-z/prior/joint",
+    "both, prior, linear Q": "bound-z/prior/joint/linear",
     "both, posterior": "bound-z/posterior/joint",
+    "both, posterior, linear Q": "bound-z/posterior/joint/linear",
     "KL of z": "rates/kl/z",
     "ELBO": "rates/elbo",
 }
@@ -53,6 +70,7 @@ SPEECH_COLUMNS = {
     "off z[2:]": "probe/speaker/z[2:]/linear",
     "off z": "probe/speaker/z/linear",
     "bound on I(z[:2]; x̃)": "bound-z/posterior/joint",
+    "bound, linear Q": "bound-z/posterior/joint/linear",
     "KL of z": "rates/kl/z",
     "ELBO": "rates/elbo",
 }
@@ -60,11 +78,12 @@ SPEECH_COLUMNS = {
 
 def write(records: Sequence[Record], folder: Path) -> None:
     """Write `vmi.md` and its plots; pictures of runs that are there are shown."""
-    found = {record["key"]: record for record in records}
+    found = {record["key"]: with_linear(record) for record in records}
     head = (Path(__file__).parent / "study_head.md").read_text(encoding="utf-8")
     parts = [head + _budget(found), f"## What is tested\n\n{_TESTED}\n", *_contrasts(found)]
     if any(r["group"] == "entropy" for r in records):
         parts += [f"## With H(c) kept\n\n{_KEPT}\n", *_contrasts(found, KEPT_CONTRASTS)]
+        parts += posterior_pairs(found)
     if any(r["group"] in ("confirmatory", "entropy") for r in records):
         parts += [f"## {GROUPS['confirmatory']}\n", *_joint(found)]
         write_atomic(folder / "vmi.png", plot(found))
@@ -74,7 +93,7 @@ def write(records: Sequence[Record], folder: Path) -> None:
         parts += _pictures(folder)
     if any(r["group"] == "speech" for r in records):
         parts += [f"## {GROUPS['speech']}\n", *_table(found, "japanese-vowels", SPEECH_COLUMNS)]
-        parts += _speech(found)
+        parts += speech(found, SPEECH_COLUMNS)
     write_atomic(folder / "vmi.md", "\n".join(parts))
 
 
@@ -91,8 +110,8 @@ def _budget(found: Found) -> str:
     data = f" ({counts} training images; the official test part)" if images else ""
     return (
         f"- **Budget: {STEPS:,} steps of 64 images{data}**, where the published runs have "
-        f"{PUBLISHED_STEPS:,} of 124: the sizes of effects are no estimate of theirs, only the "
-        "directions are. Networks as published, at half their widths; Adam at 1e-3.\n"
+        f"{PUBLISHED_STEPS:,} of 124: neither sizes nor directions need carry over, these being "
+        f"the first {STEPS:,} steps. Networks as published, at half their widths; Adam at 1e-3.\n"
         f"- Annealed: τ = max(exp(-{RATE:.3g}·step), 0.3), the published rate of 1.5e-5 over "
         f"{PUBLISHED_STEPS:,} steps brought to {STEPS:,}. In the published code τ stayed 1.\n"
         "- Loss as published, in nats: a Gaussian likelihood of variance 1.96, λ = 2 on c and 0.1 "
@@ -118,8 +137,9 @@ _TESTED = (
 _KEPT = (
     "The published loss drops H(c). A code that has one and the same value for every x then lowers "
     "it: λ·E[-ln Q] falls by λ ln 10 with λ = 2, and the KL rises by ln 10 alone, though the bound "
-    "stays at 0. The arm here, of our own, keeps H(c) of the batch's mean of c and is the same but "
-    "for that. It was added after a look at training curves of a seed that is none of the "
+    "stays at 0. The arm here, of our own, keeps H(c) of both codes, of c that of the batch's mean "
+    "and of z[:2] that of the mixture of the batch's posteriors, and is the same but for that. It "
+    "was added after a look at training curves of a seed that is none of the "
     "study's; its tests are a family of their own, of "
     f"{len(KEPT_CONTRASTS)} contrasts."
 )
@@ -133,7 +153,7 @@ def _contrasts(found: Found, contrasts: Sequence[Contrast] = CONTRASTS) -> list[
     tests = [_tested(found, contrast) for contrast in contrasts]
     ps = adjusted(tests)
     lines = [
-        f"| contrast | | {ARMS[contrasts[0].arm]}, VAE | difference | p | |",
+        f"| contrast | | {ARMS[contrasts[0].arm]}, VAE | difference | p | at this budget |",
         "|---|---|---|---|---|---|",
     ]
     for contrast, test, p in zip(contrasts, tests, ps, strict=True):
@@ -146,8 +166,12 @@ def _contrasts(found: Found, contrasts: Sequence[Contrast] = CONTRASTS) -> list[
             for arm in (contrast.arm, "vanilla")
         )
         shown = f"{test.difference:+.3g} [{test.low:+.3g}, {test.high:+.3g}]"
-        lines.append(f"{start} {both} | {shown} | {p:.2g} | {verdict(test, p, 'above 0')} |")
-    return [*lines, ""]
+        ruling = verdict(test, p, "above 0")
+        if contrast.figure == KL_OF_C:
+            ruling += MARK * collapsed(found, keys_of(contrast.arm, contrast.temperature))
+        lines.append(f"{start} {both} | {shown} | {p:.2g} | {ruling} |")
+    marked = any(MARK in line for line in lines)
+    return [*lines, "", *([f"{COLLAPSED}\n"] * marked), *stopped_behind(found, contrasts)]
 
 
 def _tested(found: Found, contrast: Contrast) -> Tested | None:
@@ -178,10 +202,17 @@ def _joint(found: Found) -> list[str]:
     rows = {"seeds": [str(sum(name in found for name in keys)) for keys in arms]}
     for title, figure in COLUMNS.items():
         rows[title] = [_shown(values_of(found, keys, figure)) for keys in arms]
+    rows["KL of c"] = [
+        shown + MARK * collapsed(found, keys)
+        for shown, keys in zip(rows["KL of c"], arms, strict=True)
+    ]
     seconds = [[found[name]["cpu_seconds"] for name in keys if name in found] for keys in arms]
     rows["processor s"] = [f"{mean(each):.0f}" if each else "" for each in seconds]
     lines += [f"| {title} | {' | '.join(row)} |" for title, row in rows.items()]
-    return [*lines, ""]
+    if any(collapsed(found, keys) for keys in arms):
+        lines += ["", COLLAPSED]
+    apart = dict(zip(titles, arms, strict=True))
+    return [*lines, "", *stopped_by_arm(found, apart), *selected(found)]
 
 
 def _shown(values: Sequence[float]) -> str:
@@ -203,28 +234,7 @@ def _table(found: Found, data: str, columns: Mapping[str, str]) -> list[str]:
             cells = [_shown(values_of(found, keys, figure)) for figure in columns.values()]
             seconds = mean(found[name]["cpu_seconds"] for name in keys)
             lines.append(f"| {title} | {len(keys)} | {' | '.join(cells)} | {seconds:.0f} |")
-    return [*lines, ""]
-
-
-def _speech(found: Found) -> list[str]:
-    """Say by how much VMI moves the speaker into the two numbers, where both arms have a seed."""
-    shared = [
-        name.removeprefix("japanese-vowels/vmi/")
-        for name in found
-        if name.startswith("japanese-vowels/vmi/")
-        and name.replace("/vmi/", "/vanilla/") in found
-    ]  # fmt: skip
-    if len(shared) < 2:
-        return []
-    lines = [f"VMI - VAE over {len(shared)} seeds, not tested:\n"]
-    for title, figure in list(SPEECH_COLUMNS.items())[:3]:
-        one, other = (
-            values_of(found, [f"japanese-vowels/{arm}/{name}" for name in shared], figure)
-            for arm in ("vmi", "vanilla")
-        )
-        test = paired([a - b for a, b in zip(one, other, strict=True)])
-        lines.append(f"- {title}: {test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]")
-    return [*lines, ""]
+    return [*lines, "", *stopped(found, [name for name in found if name.startswith(f"{data}/")])]
 
 
 def _pictures(folder: Path) -> list[str]:

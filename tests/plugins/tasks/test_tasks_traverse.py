@@ -131,6 +131,22 @@ def test_what_can_be_heard_is_heard_from_as_many_starts_as_asked_for():
     ]
 
 
+@pytest.mark.parametrize("length", [1, 4])
+@pytest.mark.parametrize("sounds", [0, 1, 2])
+def test_swaps_too_are_heard_from_as_many_starts_as_asked_for(sounds, length):
+    model, data = small_model(small_shapes(categorical=True)), small_splits()
+    cut = [{**item, "x": item["x"][:1].expand(length, 3)} for item in data.test]
+    test = [{name: item[name] for name in ("x", "speaker")} for item in cut]
+    heard = []
+    data = evolve(data, test=test, sound=lambda frames: heard.append(frames) or b"RIFF")
+    found = run(model, data, codes=("c",), items=3, sounds=sounds).sounds
+    values = ("start", *(f"c = {value}" for value in range(4)))
+    assert len(heard) == len(values) * sounds
+    expected = {frozenset((f"test item {i + 1}", v)) for i in range(sounds) for v in values}
+    titles = [title.removeprefix("swaps of c, ").split(": ") for title in found]
+    assert {frozenset(title) for title in titles} == expected
+
+
 def test_one_sequence_is_enough():
     data = Splits(train=sequences(1, seed=1), valid=[], test=sequences(1, seed=2))
     assert len(run(data=data).figures) == 2

@@ -9,12 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqvae_basics.codes import parse_codes
+from seqvae_basics.config import GaussianLikelihood, Identity, StandardNormal, UniformCategorical
 from seqvae_basics.distributions import Gaussian, GumbelCategorical
+from seqvae_core.components import Decoder, Encoder
+from seqvae_core.config import structure_component
+from seqvae_core.errors import ConfigError
+from seqvae_core.model import SeqVAE
 from seqvae_core.records import Noise, Shapes, Splits, Variable
 from seqvae_core.settings import CategoricalConfig, OptimizerConfig
 from seqvae_core.testing.small import small_model, small_shapes, small_splits
 from seqvae_vmi.bound import Rows, read_bound, read_fixed
 from seqvae_vmi.bound_entropy import aggregate_entropy, categorical_shares
+from seqvae_vmi.bound_linear import linear_scores
 from seqvae_vmi.bound_pairs import Pairs, collect
 from seqvae_vmi.config import QConfig
 from seqvae_vmi.config_bound import VMIBound
@@ -43,15 +49,14 @@ def gaussian_pairs(count, d, s, seed):
     )  # fmt: skip
 
 
-def soft_pairs(count, tau, seed, *, margin=0.0, s=0.0):
-    """Return relaxed codes of uniform logits, and x̃ = c, with noise of deviation s."""
+def soft_pairs(count, tau, seed):
+    """Return relaxed codes of uniform logits, and x̃ = c."""
     noise = Noise(seed)
     zero = torch.zeros(count, K)
     law = GumbelCategorical(zero, 1, tau)
     c = law.rsample(noise.of("c"))
-    x = c + s * noise.of("x").normal(c)
     return Pairs(
-        x=x[:, None], mask=torch.ones(count, 1, dtype=torch.bool), latents={"c": c},
+        x=c[:, None], mask=torch.ones(count, 1, dtype=torch.bool), latents={"c": c},
         laws={"c": law},
     )  # fmt: skip
 
@@ -62,20 +67,27 @@ def soft_pairs(count, tau, seed, *, margin=0.0, s=0.0):
 @pytest.mark.statistical
 @pytest.mark.parametrize(("d", "s"), [(1, 0.3), (4, 1.0)])
 def test_the_bound_of_a_gaussian_channel_is_its_capacity(d, s):
-    """Fixed seeds; above three standard errors in one of 700, by the linear Q in one of 370."""
+    """Fixed seeds; above three standard errors in one of 700, by the linear Q in one of 370.
+
+    The linear Q has standard errors of its own: of H(c) + ln Q summed over dimensions.
+    """
     shapes = shapes_of((d,), z=Variable(name="z", scope="global", shape=(d,)))
     truth = 0.5 * d * math.log1p(1.0 / s**2)
     drawn = tuple(
         gaussian_pairs(count, d, s, seed) for seed, count in enumerate((6000, 1500, 4000))
     )
-    found = read_fixed(FAST, shapes, units_of(shapes, "z"), drawn, "prior", "hard", Noise(0))
+    units = units_of(shapes, "z")
+    found = read_fixed(FAST, shapes, units, drawn, "prior", "hard", Noise(0))
     name = "joint" if d > 1 else "z[0]"
     estimate = found.estimates[name]
     assert found.converged
     assert truth - 0.05 * d <= estimate.value <= truth + 3.0 * estimate.stderr
     linear = sum(found.linear[f"z[{j}]"] for j in range(d))
-    assert linear == pytest.approx(truth, abs=3.0 * estimate.stderr)
-    assert found.entropies[name] == pytest.approx(0.5 * d * math.log(2 * math.pi * math.e))
+    entropy = 0.5 * d * math.log(2.0 * math.pi * math.e)
+    shares = entropy + sum(linear_scores(units, *drawn).values())
+    assert linear == pytest.approx(float(shares.mean()), abs=1e-6)
+    assert abs(linear - truth) < 3.0 * float(shares.std()) / math.sqrt(len(shares))
+    assert found.entropies[name] == pytest.approx(entropy)
 
 
 CAPS = {1.0: 0.73, 0.7: 1.09, 0.5: 1.41, 0.3: 1.79, 0.1: 2.14}
@@ -84,7 +96,7 @@ CAPS = {1.0: 0.73, 0.7: 1.09, 0.5: 1.41, 0.3: 1.79, 0.1: 2.14}
 @pytest.mark.statistical
 @pytest.mark.parametrize(("tau", "cap"), CAPS.items())
 def test_relaxed_samples_cap_the_bound_even_of_a_perfect_q(tau, cap):
-    """Fixed seed; ten standard errors of 20,000 pairs are about .04."""
+    """Fixed seed; the cap to its rounding and four standard errors: once in 16,000 outside."""
     shapes = shapes_of((K,), c=Variable(name="c", scope="global", shape=(K,),
                                         family="gumbel-categorical"))  # fmt: skip
     held = soft_pairs(20_000, tau, 0)
@@ -95,7 +107,8 @@ def test_relaxed_samples_cap_the_bound_even_of_a_perfect_q(tau, cap):
         share, entropy = read_bound(
             units_of(shapes, "c"), perfect, held, rows, source, "soft", "joint"
         )["c"]
-        assert float(share.mean()) == pytest.approx(cap, abs=0.015)
+        error = float(share.std()) / math.sqrt(len(share))
+        assert abs(float(share.mean()) - cap) < 0.005 + 4.0 * error
         assert entropy == pytest.approx(math.log(K), abs=1e-3)
 
 
@@ -129,11 +142,89 @@ def test_hard_codes_tell_ln_k_where_they_can_be_read_and_nothing_where_they_cann
     assert low <= found.estimates["c"].value <= high
 
 
+def channel_pairs(count, flips, seed):
+    """Return one-hot codes, and as x̃ the same or, at a probability of `flips`, another value."""
+    noise = Noise(seed)
+    value, other = noise.of("c").integers(K, (count,)), noise.of("other").integers(K - 1, (count,))
+    flipped = noise.of("flip").uniform(torch.empty(count)) < flips
+    seen = torch.where(flipped, (value + 1 + other) % K, value)
+    c, x = (torch.nn.functional.one_hot(each, K).float() for each in (value, seen))
+    return Pairs(
+        x=x[:, None], mask=torch.ones(count, 1, dtype=torch.bool), latents={"c": c},
+        laws={"c": GumbelCategorical(torch.zeros(count, K))},
+    )  # fmt: skip
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("source", "flips"), [("prior", 0.2), ("posterior", 0.0), ("posterior", 0.6)]
+)
+def test_the_bound_of_a_symmetric_channel_is_its_capacity_and_never_above_h_of_c(source, flips):
+    """ln K - H(p) - p ln(K - 1); fixed seeds, above three standard errors in one of 700."""
+    shapes = shapes_of((K,), c=Variable(name="c", scope="global", shape=(K,),
+                                        family="gumbel-categorical"))  # fmt: skip
+    drawn = tuple(channel_pairs(n, flips, seed) for seed, n in enumerate((6000, 1500, 4000)))
+    found = read_fixed(FAST, shapes, units_of(shapes, "c"), drawn, source, "hard", Noise(0))
+    estimate, entropy = found.estimates["c"], found.entropies["c"]
+    p = torch.tensor([flips, 1.0 - flips], dtype=torch.float64)
+    truth = math.log(K) - float(torch.special.entr(p).sum()) - flips * math.log(K - 1)
+    assert truth - 0.05 <= estimate.value <= truth + 3.0 * estimate.stderr + 1e-9
+    assert entropy == pytest.approx(math.log(K), abs=1e-6)
+    assert estimate.value <= entropy + 3.0 * estimate.stderr
+
+
+class _Sure(Encoder):
+    """z is the frame, with a little noise, and c its class: each holds all of x."""
+
+    def forward(self, features, mask, draw):
+        draw("z", Gaussian(features[:, 0], torch.full((K,), -4.0)))
+        draw("c", GumbelCategorical(10.0 * features[:, 0]))
+
+
+class _OfZ(Decoder):
+    """The frame is z: c is not used."""
+
+    framewise = True
+    decoded = (K,)
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, latents, x=None):
+        return self.scale * latents["z"][:, None], {}
+
+
+@pytest.mark.statistical
+def test_of_a_decoder_that_ignores_c_pairs_from_the_prior_find_nothing_and_the_posteriors_all():
+    """x̃ is z alone. From the prior c is independent of z; from the posterior z is x, and so is c.
+
+    Fixed seed; above three standard errors in one of 700.
+    """
+    shapes = shapes_of(
+        (K,), z=Variable(name="z", scope="global", shape=(K,)),
+        c=Variable(name="c", scope="global", shape=(K,), family="gumbel-categorical"),
+    )  # fmt: skip
+    shapes = evolve(shapes, features=K, decoded=(K,))
+    priors = {
+        name: config.build(evolve(shapes, target=name))
+        for name, config in (("z", StandardNormal()), ("c", UniformCategorical()))
+    }
+    likelihood = GaussianLikelihood(head="none", scale="fixed").build(shapes)
+    model = SeqVAE(Identity().build(shapes), _Sure(), priors, _OfZ(), likelihood, shapes)
+    items = [{"x": 3.0 * torch.eye(K)[index % K][None]} for index in range(1000)]
+    config = evolve(FAST, codes=("c",), samples=("hard",), count=2000, held_out=1000)
+    found = config.build(shapes)(model, Splits(train=items, valid=[], test=items), Noise(0)).metrics
+    assert -0.02 <= found["prior/c"] <= 3.0 * found.get("prior/c/stderr", 0.0) + 1e-6
+    assert found["posterior/c/entropy"] == pytest.approx(math.log(K), abs=1e-6)
+    assert math.log(K) - 0.02 <= found["posterior/c"] <= math.log(K) + 1e-6
+
+
 # Entropies ---------------------------------------------------------------------------------------
 
 
 def test_the_entropy_of_an_aggregated_posterior_is_that_of_the_mixture():
-    """Ten thousand posteriors whose mixture is N(0, 1), and two far apart."""
+    """Three thousand posteriors whose mixture is N(0, 1), and two far apart."""
     generator = torch.Generator().manual_seed(0)
     mean = math.sqrt(0.7) * torch.randn(3000, 1, generator=generator, dtype=torch.float64)
     law = Gaussian(mean, torch.full_like(mean, math.log(0.3)))
@@ -153,29 +244,13 @@ def test_the_entropy_of_an_aggregated_posterior_is_that_of_the_mixture():
     values=st.integers(2, 12),
     scale=st.floats(0.0, 30.0),
 )
-def test_a_categorical_entropy_is_exactly_that_of_the_mean_and_bounds_the_bound(
-    seed, rows, values, scale
-):
-    noise = Noise(seed)
-    logits = scale * noise.of("logits").normal(torch.empty(rows, values, dtype=torch.float64))
+def test_a_categorical_entropy_is_exactly_that_of_the_mean(seed, rows, values, scale):
+    logits = scale * Noise(seed).normal(torch.empty(rows, values, dtype=torch.float64))
     probabilities = logits.softmax(-1)
     shares = categorical_shares(probabilities)
     mean = probabilities.mean(0)
     assert float(shares.mean()) == pytest.approx(float(torch.special.entr(mean).sum()), abs=1e-9)
     assert -1e-9 <= float(shares.mean()) <= math.log(values) + 1e-9
-    hard = torch.nn.functional.one_hot(logits.argmax(-1), values).double()
-    shapes = shapes_of((values,), c=Variable(name="c", scope="global", shape=(values,),
-                                             family="gumbel-categorical"))  # fmt: skip
-    held = Pairs(
-        x=hard[:, None], mask=torch.ones(rows, 1, dtype=torch.bool), latents={"c": hard},
-        laws={"c": GumbelCategorical(logits)},
-    )  # fmt: skip
-    q = noise.of("q").normal(logits).log_softmax(-1)
-    found = read_bound(
-        units_of(shapes, "c"), {"c": (hard * q).sum(-1)}, held, _whole(held), "posterior", "hard",
-        "joint",
-    )["c"]  # fmt: skip
-    assert float(found[0].mean()) <= found[1] + 1e-9
 
 
 def test_the_joint_entropy_of_codes_that_follow_one_another_is_less_than_their_sum():
@@ -266,3 +341,13 @@ def test_one_sequence_is_too_few():
     data = small_splits()
     found = run(small_model(), Splits(train=data.train[:1], valid=[], test=data.test))
     assert found.notes == ["not applicable: it takes two train and two test sequences"]
+
+
+@pytest.mark.parametrize(("setting", "values"), [
+    ("pairs", ["prior", "prior"]), ("samples", ["hard", "hard"]),
+])  # fmt: skip
+def test_what_is_named_twice_is_refused_in_one_line(setting, values, plugins):
+    with pytest.raises(ConfigError) as caught:
+        structure_component("task", {"name": "vmi-bound", setting: values}, plugins)
+    assert "\n" not in str(caught.value)
+    assert f"'{setting}' must not name '{values[0]}' twice" in str(caught.value)

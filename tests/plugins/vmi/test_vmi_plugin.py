@@ -10,6 +10,7 @@ import tiny
 import torch
 from attrs import evolve
 from torch import nn
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from seqvae_basics.autoregressive_config import CausalConv
 from seqvae_basics.codes import parse_code, parse_codes
@@ -35,16 +36,18 @@ from seqvae_vmi.config import VMI, QConfig
 SHAPES = small_shapes(categorical=True)
 CODES = ("z[:2]", "c", "s[1]", "d")
 MLP = QConfig(name="mlp", hidden=8)
+# of weights above 1, as published
+PAYS = pytest.mark.filterwarnings("ignore:.*a constant code pays:UserWarning")
 PRIORS = {
     "z": StandardNormal(), "s": AutoregressiveGaussian(hidden=4),
     "c": UniformCategorical(), "d": UniformCategorical(),
 }  # fmt: skip
 
 
-def made(config, *, encoder=None, seed=0, rows=5):
+def made(config, *, shapes=SHAPES, encoder=None, seed=0, rows=5):
     """Return a model with latents of all kinds, a term, and the model's output for it."""
     model = small_model(
-        SHAPES, encoder=encoder or DSAEFactorised(hidden=4), priors=PRIORS,
+        shapes, encoder=encoder or DSAEFactorised(hidden=4), priors=PRIORS,
         decoder=Framewise(hidden=(8,), activation="tanh"), likelihood=GaussianLikelihood(),
         seed=seed,
     ).double()  # fmt: skip
@@ -158,6 +161,7 @@ def test_convolutions_refuse_frames_that_are_no_images_or_too_small(frame):
         VMI(codes=("z",), critic=QConfig(name="conv2d")).build(small_shapes(frame=frame))
 
 
+@PAYS
 @pytest.mark.parametrize("pairs", ["posterior", "prior", "both"])
 @pytest.mark.parametrize(("name", "frame"), [("conv2d", (1, 8, 8)), ("mlp", (3,)),
                                              ("conv", (3,)), ("recurrent", (3,))])  # fmt: skip
@@ -219,6 +223,7 @@ def test_of_both_sources_the_drawn_rows_reach_the_decoder_alone():
     assert torch.equal(found.abs().sum(1) == 0.0, rows)
 
 
+@PAYS
 @pytest.mark.parametrize("pairs", ["posterior", "prior", "both"])
 @pytest.mark.parametrize("weights", [(), (0.1, 2.0, 1.0, 0.5)])
 def test_one_run_of_q_gives_the_gradients_that_two_would(pairs, weights):
@@ -298,17 +303,89 @@ def test_kept_entropy_takes_that_of_the_prior_from_its_pairs():
     )
 
 
+def kept_and_dropped(*, rows=5, shapes=SHAPES, spread=1.0, **settings):
+    """Return the term with H(c) and without, and the output that both are of.
+
+    Means of z are `spread` times as far apart as a fresh encoder has them.
+    """
+    terms = {}
+    for entropy in ("kept", "dropped"):
+        config = VMI(codes=("z[:2]", "c"), entropy=entropy, critic=MLP, **settings)
+        model, terms[entropy], _ = made(config, shapes=shapes)
+    with torch.no_grad():
+        for name, parameter in model.encoder.global_heads["z"].named_parameters():
+            parameter[: len(parameter) // 2].mul_(spread if "weight" in name else 1.0)
+    out = output(model, rows=rows)
+    return terms["kept"](out), terms["dropped"](out), out
+
+
+def density(out):
+    """Return ln q̂ of each row's z[:2], of the mixture of all rows' posteriors, by torch."""
+    law = out.latents["z"].posterior
+    each = Independent(Normal(law.mean[:, :2], (0.5 * law.logvar[:, :2]).exp()), 1)
+    mixture = MixtureSameFamily(Categorical(logits=torch.zeros(len(law.mean)).double()), each)
+    return mixture.log_prob(out.latents["z"].sample[:, :2])
+
+
+def entropy_of_mean(value, groups):
+    return Categorical(probs=value.mean(0).reshape(groups, -1)).entropy().sum()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_of_pairs_from_the_posterior_the_entropy_kept_is_that_of_the_batchs_aggregate(groups):
+    c = evolve(SHAPES.latents["c"], categorical=CategoricalConfig(groups=groups))
+    shapes = evolve(SHAPES, latents={**SHAPES.latents, "c": c})
+    kept, dropped, out = kept_and_dropped(shapes=shapes, weights=(0.5, 0.7))
+    value = out.latents["c"].sample
+    expected = -0.5 * density(out) + 0.7 * entropy_of_mean(value, groups)
+    torch.testing.assert_close(dropped - kept, expected)
+
+
+def test_of_pairs_from_both_drawn_rows_keep_the_priors_entropy_and_others_their_aggregates():
+    kept, dropped, out = kept_and_dropped(rows=6, pairs="both", weights=(0.5, 0.7))
+    drawn = out.once("vmi/both", None)[0]
+    rest = [row for row in range(6) if row not in drawn.tolist()]
+    assert len(rest) == 3
+    found = dropped - kept
+    prior = 0.5 * math.log(2.0 * math.pi * math.e) + 0.7 * math.log(4.0)
+    torch.testing.assert_close(found[drawn], torch.full((3,), prior).double())
+    aggregate = entropy_of_mean(out.latents["c"].sample[rest], 1)
+    torch.testing.assert_close(found[rest], -0.5 * density(out)[rest] + 0.7 * aggregate)
+
+
 def test_kept_entropy_pushes_the_encoder_to_spread_its_codes():
-    """The gradient on a common scale of all means of z: -ln q̂(c) falls as c draws together."""
-    _, term, out = made(VMI(codes=("z[:2]",), entropy="kept", critic=MLP))
-    kept = term(out).sum()
-    _, plain, _ = made(VMI(codes=("z[:2]",), critic=MLP))
-    plain.load_state_dict(term.state_dict())
-    dropped = plain(out).sum()
-    sample = out.latents["z"].sample
-    (difference,) = torch.autograd.grad(dropped - kept, sample, retain_graph=True)
-    assert bool(difference.any())
-    assert not difference[:, 2].any()
+    """The derivative to a common scale of all means of z: H(c) grows as they are drawn apart."""
+    kept, dropped, out = kept_and_dropped(rows=64, spread=20.0, weights=(1.0, 0.0))
+    mean = out.latents["z"].posterior.mean
+    slopes = [
+        float((torch.autograd.grad(term.mean(), mean, retain_graph=True)[0] * mean.detach()).sum())
+        for term in (kept, dropped)
+    ]
+    assert slopes[0] < slopes[1]
+    (apart,) = torch.autograd.grad((dropped - kept).sum(), out.latents["z"].sample)
+    assert bool(apart[:, :2].any())
+    assert not apart[:, 2].any()
+
+
+def test_a_constant_code_that_would_pay_is_warned_of_once_when_the_term_is_built():
+    with pytest.warns(UserWarning, match="a constant code pays") as caught:
+        VMI(codes=("z", "c"), weights=(5.0, 4.0), weight=0.5, critic=MLP).build(SHAPES)
+    [line] = [str(each.message) for each in caught]
+    assert line == (
+        "vmi drops H(c) and weighs 'c' by 2, more than 1: a constant code pays, as it saves more "
+        'of -ln Q than its KL costs; entropy = "kept" does not reward it'
+    )
+    with pytest.warns(UserWarning, match='by 3, more.* pairs = "prior" does not') as caught:
+        VMI(codes=("c", "d"), weight=3.0, critic=MLP).build(SHAPES)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("settings", [
+    {"weight": 2.0, "entropy": "kept"}, {"weight": 2.0, "pairs": "prior"}, {"weight": 1.0},
+    {"weight": 2.0, "weights": (0.5,)},
+])  # fmt: skip
+def test_where_a_constant_code_does_not_pay_nothing_is_said(settings):
+    VMI(codes=("c",), critic=MLP, **settings).build(SHAPES)
 
 
 def test_the_variance_of_each_code_is_logged_and_falls_with_its_spread():
@@ -447,6 +524,7 @@ def test_a_run_with_an_annealed_temperature_resumes_to_the_same_end(tmp_path):
 # Presets -----------------------------------------------------------------------------------------
 
 
+@PAYS
 @pytest.mark.parametrize("preset", [
     "mnist-vmi", "mnist-joint-vmi", "fashion-mnist-joint-vmi", "mnist-joint-vmi-prior",
     "mnist-joint-vmi-capacity",
@@ -467,6 +545,37 @@ def test_the_preset_of_speech_takes_a_step(plugins):
     assert math.isfinite(trainer.advance([collate(items)])["vmi/critic"])
 
 
+@pytest.mark.parametrize(("preset", "tasks"), [
+    ("mnist-vmi", {"vmi-bound": ("z[:2]",), "traverse": ("z[:2]",)}),
+    *((preset, {"bound-c": ("c",), "bound-z": ("z[:2]",), "traverse": ("z[:2]", "c"),
+                "unsupervised-classification": None})
+      for preset in ("mnist-joint-vmi", "fashion-mnist-joint-vmi", "mnist-joint-vmi-prior",
+                     "mnist-joint-vmi-capacity")),
+    ("sequence-vmi", {"vmi-bound": ("z[:2]",), "probe": ("z[:2]", "z[2:]")}),
+])  # fmt: skip
+def test_a_preset_reads_what_the_paper_measures_off_its_codes(preset, tasks, plugins):
+    experiment = Experiment.load(preset, plugins, ["data.root=."])
+    found = {task.label or task.name: task for task in experiment.tasks}
+    for name, codes in tasks.items():
+        assert getattr(found[name], "codes", None) == codes
+    below = "fsdd" if preset == "sequence-vmi" else "mnist-vmi"
+    names = {task.name for task in experiment.tasks}
+    assert {task.name for task in Experiment.load(below, plugins, ["data.root=."]).tasks} <= names
+
+
+def test_capacities_are_those_of_jointvae(plugins):
+    """|C - KL| of the batch's mean; C of c rises by 5 nats in 25,000 steps, and stops at ln 10."""
+    _, z, c = Experiment.load("mnist-joint-vmi-capacity", plugins).regularizers
+    assert (z.global_latent, c.global_latent) == ("z", "c")
+    assert z.mean_of == c.mean_of == "batch"
+    assert z.weight == c.weight == 30.0
+    for step in (0, 999, 11_512, 11_513, 24_999, 80_000):
+        rises = 5.0 * (step + 1) / 25_000
+        assert z.capacity * z.rise(step) == pytest.approx(min(rises, 5.0))
+        assert c.capacity * c.rise(step) == pytest.approx(min(rises, math.log(10.0)), rel=1e-4)
+
+
+@PAYS
 def test_the_presets_networks_are_the_published_ones(plugins):
     model = Trainer(
         Experiment.load("mnist-joint-vmi", plugins, ["train.batch_size=2"]),
@@ -490,6 +599,7 @@ def test_the_presets_networks_are_the_published_ones(plugins):
     assert slopes == {0.2}
 
 
+@PAYS
 def test_the_loss_is_the_published_one_divided_by_its_kl_weight(plugins):
     """Mean squared error of pixels in [-1, 1] + 0.005·KL, over 0.005, but for a constant."""
     experiment = Experiment.load("mnist-joint-vmi", plugins, ["train.batch_size=4"])

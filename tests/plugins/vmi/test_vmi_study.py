@@ -6,7 +6,7 @@ import pytest
 
 from seqvae_core.experiment import Experiment
 from seqvae_core.plugins import Plugins
-from seqvae_vmi import seqvae_studies, study, study_page, study_plot
+from seqvae_vmi import seqvae_studies, study, study_notes, study_page, study_plot
 
 PLUGINS = Plugins.load()
 CELLS = study.STUDY.cells({"mnist": Path("{mnist}")})
@@ -120,3 +120,83 @@ def test_one_record_is_enough_for_a_page(tmp_path):
     text = page([record], tmp_path)
 
     assert "6,003 training images" in text
+
+
+def changed(found, figures, *, data="mnist", arm=None):
+    """Return the records of a data set, or an arm of it, with other figures."""
+    start = f"{data}/{arm}/" if arm else f"{data}/"
+    return [
+        {**record, "figures": {**record["figures"], **figures}}
+        if record["key"].startswith(start)
+        else record
+        for record in found
+    ]
+
+
+def test_a_code_of_one_value_is_marked_where_its_kl_is_shown(tmp_path):
+    found = changed(records(lambda arm: 1.0), {study_notes.H_OF_C: 0.001}, arm="vmi")
+    text = page(found, tmp_path)
+    marked = [line for line in text.splitlines() if study_notes.MARK in line]
+
+    assert [line.split("|")[1].strip() for line in marked] == ["KL of c, nats"] * 2 + ["KL of c"]
+    assert text.count(study_notes.COLLAPSED) == 2
+    assert study_notes.MARK not in page(records(lambda arm: 1.0), tmp_path)
+
+
+def test_the_page_says_how_many_qs_had_stopped_improving(tmp_path):
+    found = records(lambda arm: 1.0)
+    found = changed(found, {"bound-c/prior/converged": 1.0, "bound-z/prior/converged": 0.0})
+    found = changed(found, {"bound-c/prior/converged": 0.0}, arm=study.KEPT)
+    found = changed(found, {"bound-z/posterior/converged": 1.0}, data="japanese-vowels")
+    text = page(found, tmp_path)
+
+    assert "| c, hard, prior | 5 of 5 | 5 of 5 | 0 of 5 | 5 of 5 | 5 of 5 |" in text
+    assert "| z[:2], prior |" + " 0 of 5 |" * 5 in text
+    assert "in 20 of 20 of the bounds of this table" in text
+    assert "in 5 of 10 of the bounds of this table" in text
+    assert "Q had stopped improving in 6 of 6 (z[:2], posterior); a Q that had not" in text
+
+
+def test_linear_qs_together_are_shown_and_the_better_bound_is_told_by_arm(tmp_path):
+    figures = {
+        f"bound-z/prior/{name}": value
+        for name, value in {
+            "joint/entropy": 2.0, "z[0]/entropy": 1.1, "z[1]/entropy": 1.1,
+            "z[0]/linear": 0.5, "z[1]/linear": 0.25,
+        }.items()
+    }  # fmt: skip
+    found = records(lambda arm: 0.1)
+    for record in found:
+        del record["figures"]["bound-z/prior/joint/linear"]
+    text = page(changed(found, figures), tmp_path)
+
+    assert study_notes.with_linear({"figures": figures})["figures"][
+        "bound-z/prior/joint/linear"
+    ] == pytest.approx(2.0 + 0.5 + 0.25 - 2.2)
+    assert "is not tested" in text
+    for arm, temperature in study.JOINT:
+        assert f"0.55 ({study.ARMS[arm]}, {study.TEMPERATURES[temperature]})" in text
+
+
+def test_what_pairs_from_the_posterior_measure_is_told_with_the_numbers_of_the_records(tmp_path):
+    figures = {"bound-c/posterior/c": 1.75, "bound-c/prior/c": 0.25}
+    text = page(changed(records(lambda arm: 1.0), figures, arm=study.KEPT), tmp_path)
+
+    assert "is 1.75 nats here, of pairs from the prior 0.25." in text
+
+
+@pytest.mark.parametrize(
+    ("shift", "words"),
+    [(0.0, "z[:2] is not shown: the interval"), (0.5, "z[:2] is seen: more is read off z[:2]"),
+     (-0.5, "z[:2] is not seen: less is read off z[:2]")],
+)  # fmt: skip
+def test_of_speech_it_is_said_whether_the_speaker_moves_into_two_numbers(tmp_path, shift, words):
+    found = records(lambda arm: 1.0, groups=("speech",))
+    for record in found:
+        moved = (shift + 0.01 * (-1) ** record["seed"]) * ("/vmi/" in record["key"])
+        record["figures"]["probe/speaker/z[:2]/linear"] += moved
+        record["figures"]["probe/speaker/z[2:]/linear"] += 0.001 * (-1) ** record["seed"]
+    text = page(found, tmp_path)
+
+    assert words in text
+    assert "z[2:] is not seen to change" in text
