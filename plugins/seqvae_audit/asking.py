@@ -6,6 +6,7 @@ from typing import Any, Literal
 from attrs import field, frozen
 
 from seqvae_audit.callables import told
+from seqvae_audit.protocol import ModelError
 from seqvae_audit.wrapped import Form
 from seqvae_core.components import TaskConfig, TaskResult
 from seqvae_core.config import structure_component
@@ -63,23 +64,34 @@ def asked(
 ) -> list[Asked]:
     """Return the tasks to run, the standard ones or those given as plain data.
 
+    A bare name of a standard task stands for it with the settings that it has here.
+
     Raises:
-        ConfigError: if one of those given is unknown, or its settings are wrong.
+        ConfigError: if one of those given is unknown, or its settings are wrong, or two have one
+            name.
     """
-    if tasks is not None:
-        configs = [structure_component("task", each, plugins) for each in tasks]
-        return [Asked(name=config.label or config.name, config=config) for config in configs]
     known = plugins.components("task")
-    return [
-        _standard(name, needs, plugins, form, strongest, labelled=labelled, known=name in known)
-        for name, needs in _STANDARD.items()
-    ]
+    found = []
+    for each in _STANDARD if tasks is None else tasks:
+        if isinstance(each, str) and each in _STANDARD and (tasks is None or each in known):
+            settled = {"labelled": labelled, "known": each in known}
+            found.append(_standard(each, plugins, form, strongest, **settled))
+        else:
+            config = structure_component("task", each, plugins)
+            found.append(Asked(name=config.label or config.name, config=config))
+    names = [each.name for each in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            f"task '{twice[0]}' is asked for twice; a 'label' of its own tells one from the other"
+        )
+    return found
 
 
 def _standard(
-    name: str, needs: frozenset[str], plugins: Plugins, form: Form, strongest: Sequence[int],
+    name: str, plugins: Plugins, form: Form, strongest: Sequence[int],
     *, labelled: bool, known: bool,
 ) -> Asked:  # fmt: skip
+    needs = _STANDARD[name]
     if not known:
         return Asked(name=name, state="not there", why="no plugin provides it")
     if "factors" in needs and form.kind == "map":
@@ -105,11 +117,14 @@ def run(task: Asked, model: SeqVAE, splits: Splits, seed: int) -> Ran:
     try:
         noise = Noise(seed).of("task").of(task.name)
         result = task.config.build(model.shapes)(model, splits, noise)
+    except ModelError as error:
+        return Ran(name=task.name, state="failed", why=str(error))
     except SeqVAEError as error:
         return Ran(name=task.name, state="not applicable", why=" ".join(str(error).split()))
     except Exception as error:  # somebody else's code under somebody else's model
         return Ran(name=task.name, state="failed", why=told(error))
     if result.metrics or result.tables or result.figures or result.sounds:
         return Ran(name=task.name, state="done", result=result)
-    why = "; ".join(result.notes) or "it found nothing"
-    return Ran(name=task.name, state="not applicable", why=why.removeprefix("not applicable: "))
+    said = [note for note in result.notes if "not applicable" in note]  # others tell of the data
+    why = "; ".join(note.removeprefix("not applicable: ") for note in said) or "it found nothing"
+    return Ran(name=task.name, state="not applicable", why=why)

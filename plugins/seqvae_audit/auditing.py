@@ -18,7 +18,7 @@ from seqvae_audit.encoded import encode as encode_all
 from seqvae_audit.encoded import read_factors
 from seqvae_audit.material import Material, Part, gather, given
 from seqvae_audit.options import Options
-from seqvae_audit.page import render
+from seqvae_audit.page import check_place, render
 from seqvae_audit.record import Findings, record
 from seqvae_audit.trial import attempt, one_length
 from seqvae_audit.verdict import Factor, Verdict, judge, keeping
@@ -75,15 +75,15 @@ class Audit:
         return json.dumps(self.content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def write(self, folder: str | Path) -> Path:
-        """Write `audit.json` and `audit.html` into a folder, each whole or not at all.
+        """Write `audit.json`, then `audit.html`, into a folder, each whole or not at all.
 
         Raises:
             CheckpointError: if the disk refuses.
-            PluginError: if jinja2 is not installed.
+            PluginError: if jinja2 is not installed; the record is there then.
         """
-        page, folder = self.html(), Path(folder)
-        write_atomic(folder / "audit.html", page)
+        folder = Path(folder)
         write_atomic(folder / "audit.json", self.json())
+        write_atomic(folder / "audit.html", self.html())
         return folder / "audit.html"
 
 
@@ -143,6 +143,8 @@ def audit(
         >>> found.verdict.of("matters")
         (0, 1)
     """
+    if out is not None:
+        check_place(Path(out))
     modules = [module] if isinstance(module, nn.Module) else list(module)
     if model is not None and encode is None and decode is None:
         callables = callables_of(model, type(model).__name__)
@@ -192,7 +194,7 @@ def _examine(
     first = _x(collate([data[int(row)] for row in rows[:_TRIAL]]))
     frames = _frames(material, first)
     trial = attempt(callables, first, frames=frames, batch_size=options.batch_size)
-    form, warnings = trial.form, list(trial.warnings)
+    form, warnings = trial.form, [*material.left_out, *trial.warnings]
     if material.tasks is not None:  # what is wrong with them is told before the work is done
         asked(plugins, form, [], labelled=True, tasks=material.tasks)
     watch(f"encoding {len(rows)} sequences")

@@ -2,10 +2,12 @@
 
 import functools
 import inspect
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import torch
 from attrs import frozen
 from torch import nn
@@ -16,6 +18,9 @@ from seqvae_core.errors import ConfigError, SeqVAEError, ShapeError
 from seqvae_core.plugins import did_you_mean
 
 __all__ = ["Callables", "callables_of", "imported", "told"]
+
+_DEPTH = 5  # of objects in objects that are looked into for modules
+_OPAQUE = (type, types.ModuleType, torch.Tensor, np.ndarray, str, bytes, int, float, type(None))
 
 
 @frozen(eq=False, kw_only=True)
@@ -118,16 +123,37 @@ def _copied(function: Any) -> bool:
 
 
 def _used(function: Any) -> list[nn.Module]:
-    """Return the modules that a function belongs to, or names."""
-    owner = _owner(function)
-    if isinstance(owner, nn.Module):
-        return [owner]
-    named = list(getattr(owner, "__dict__", {}).values())
-    if inspect.isfunction(function):
+    """Return the modules that a function belongs to, names, or holds, in its objects too."""
+    seen: dict[int, Any] = {}  # which also keeps them, and so their ids, alive
+    level = [function]
+    for _ in range(_DEPTH):
+        fresh = {id(value): value for value in level if not isinstance(value, _OPAQUE)}
+        fresh = {key: value for key, value in fresh.items() if key not in seen}
+        seen |= fresh
+        level = [each for value in fresh.values() for each in _held(value)]
+    return [value for value in seen.values() if isinstance(value, nn.Module)]
+
+
+def _held(value: Any) -> list[Any]:
+    """Return what a value is made of, so far as modules may be among it."""
+    if isinstance(value, nn.Module):  # its own are a part of it; those in a list, say, are not
+        parts = [vars(part).items() for part in value.modules()]
+        return [each for part in parts for name, each in part if not name.startswith("_")]
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(value)
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if inspect.ismethod(value):
+        return [value.__self__, value.__func__]
+    held = list(getattr(value, "__dict__", {}).values())
+    if inspect.isfunction(value):
+        held += [value.__defaults__, value.__kwdefaults__]
         with suppress(ValueError):  # a name that is not bound yet
-            found = inspect.getclosurevars(function)
-            named += [*found.nonlocals.values(), *found.globals.values()]
-    return [value for value in named if isinstance(value, nn.Module)]
+            named = inspect.getclosurevars(value)
+            held += [*named.nonlocals.values(), *named.globals.values()]
+    return held
 
 
 def callables_of(found: Any, name: str) -> Callables:

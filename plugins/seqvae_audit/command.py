@@ -58,20 +58,27 @@ def command(
     from seqvae_audit.callables import imported
     from seqvae_audit.material import gather
     from seqvae_audit.options import Options
+    from seqvae_audit.page import check_place
     from seqvae_audit.verdict import Rules
+    from seqvae_core.errors import ConfigError
 
     plugins = load_plugins(modules)
-    rules = Rules(threshold=threshold, dead=min(Rules().dead, threshold), tolerance=tolerance)
+    try:
+        rules = Rules(threshold=threshold, dead=min(Rules().dead, threshold), tolerance=tolerance)
+    except ValueError as error:  # NaN, which passes for any number before
+        raise ConfigError(str(error)) from None
     settings = Options(
         posteriors=posteriors, decoded=decoded, batch_size=batch_size, rules=rules
     )  # fmt: skip
+    place = out or Path("runs") / f"audit-{text.rpartition(':')[2]}"
+    check_place(place)
     with redirect_stdout(sys.stderr):  # what the model itself prints is no result
         callables = evolve(imported(text), device=device)
         material = gather(source, plugins, overrides=overrides, part=part, time=time, seed=seed)
         if tasks:
             material = evolve(material, tasks=[name for name in tasks if name != "none"])
         found = examine(callables, material, settings, plugins, watch=_tell)
-        path = found.write(out or Path("runs") / f"audit-{text.rpartition(':')[2]}")
+        path = found.write(place)
     for line in found.content["warnings"]:
         click.echo(f"warning: {line}", err=True)
     for task in found.findings.tasks:

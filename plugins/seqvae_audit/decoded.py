@@ -1,6 +1,6 @@
 """What the decoder makes of each factor: what changes when it is exchanged, set, or left out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -77,28 +77,29 @@ def use_of(
         DataError: if decode gives NaN.
     """
     mean = form.encoded(callables, x)[0]
-    x, template = x.to(mean), template.to(mean)
-    base = _decoded(callables, form, mean)
-    error = _squares(x - base)
+    template = template.to(mean)
     place = noise.permutation(len(x))
     exchanged = torch.empty_like(place)
     exchanged[place] = place.roll(1)  # one cycle: no input keeps its own
-
-    def changed(z: Tensor, distance: Callable[[Tensor], Tensor]) -> Mean:
-        return Mean.of(distance(_decoded(callables, form, z)))
-
-    effect, cost = [], []
-    for h in range(form.factors):
-        other = _with(form, mean, h, mean[exchanged.to(mean.device)])
-        effect.append(changed(other, lambda found: _squares(found - base)))
-        absent = without(form, mean, template, [h])
-        cost.append(changed(absent, lambda found: _squares(x - found) - error))
+    exchanged, centre = exchanged.to(mean.device), _mean(form, x).to(mean)
+    spread, error = _Rows(), _Rows()
+    effect, cost = ([_Rows() for _ in range(form.factors)] for _ in range(2))
+    for rows in torch.split(torch.arange(len(x)), form.batch_size):
+        some, mine = x[rows].to(mean), mean[rows]
+        base = _decoded(callables, form, mine)
+        spread.add(_squares(some - centre))
+        error.add(known := _squares(some - base))
+        for h in range(form.factors):
+            other = _with(form, mine, h, mean[exchanged[rows]])
+            effect[h].add(_squares(_decoded(callables, form, other) - base))
+            absent = without(form, mine, template, [h])
+            cost[h].add(_squares(some - _decoded(callables, form, absent)) - known)
     return Used(
         inputs=len(x),
-        variance=float(_squares(x - x.mean(0)).mean()),
-        mse=Mean.of(error),
-        effect=effect,
-        cost=cost,
+        variance=spread.mean().value,
+        mse=error.mean(),
+        effect=[each.mean() for each in effect],
+        cost=[each.mean() for each in cost],
     )
 
 
@@ -114,15 +115,36 @@ def top(
     Every k up to 32 is tried, and some beyond; from 0 to all.
     """
     mean = form.encoded(callables, x)[0]
-    return {
-        k: Mean.of(
-            _squares(
-                x.to(mean)
-                - _decoded(callables, form, without(form, mean, template, list(order[k:])))
-            )
-        )
-        for k in _sizes(form.factors)
-    }
+    errors = {k: _Rows() for k in _sizes(form.factors)}
+    for rows in torch.split(torch.arange(len(x)), form.batch_size):
+        some = x[rows].to(mean)
+        for k, each in errors.items():
+            kept = without(form, mean[rows], template, list(order[k:]))
+            each.add(_squares(some - _decoded(callables, form, kept)))
+    return {k: each.mean() for k, each in errors.items()}
+
+
+class _Rows:
+    """Numbers of inputs, one an input, batch after batch: all that is kept of what is decoded."""
+
+    def __init__(self) -> None:
+        self.parts: list[Tensor] = []
+
+    def add(self, part: Tensor) -> None:
+        """Take those of a batch, (B,)."""
+        self.parts.append(part)
+
+    def mean(self) -> Mean:
+        """Return their mean over all inputs."""
+        return Mean.of(torch.cat(self.parts))
+
+
+def _mean(form: Form, x: Tensor) -> Tensor:
+    """Return the mean x, (T, *frame), in double precision."""
+    total = torch.zeros(x.shape[1:], dtype=torch.float64)
+    for part in torch.split(x, form.batch_size):
+        total += part.double().sum(0)
+    return total / len(x)
 
 
 def without(form: Form, mean: Tensor, template: Tensor, dropped: list[int]) -> Tensor:

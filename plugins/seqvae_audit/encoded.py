@@ -1,5 +1,6 @@
 """What the encoder puts into each factor: I(x; z_h), its bounds, and the aggregate q(z_h)."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +15,7 @@ from seqvae_audit.wrapped import Form
 from seqvae_core.errors import DataError
 from seqvae_core.noise import Noise
 from seqvae_core.records import Batch
-from seqvae_influence.readings import Reading
+from seqvae_influence.readings import Reading, closeness
 from seqvae_influence.sandwich import Sandwich, averaged, sandwich
 from seqvae_tasks.sequences import choose
 
@@ -82,6 +83,8 @@ class Readings:
         marginal: KL(q(z_h)‖N(0, 1)) of the aggregate, the KL less I_M: an upper bound.
         mean: of the aggregate, (H,).
         variance: of the aggregate, (H,).
+        alike: of frames the ln of their sequences, which is the ceiling of I_M where the frames of
+            a sequence are alike; None otherwise.
         rows: how many posteriors a mixture has.
         what: which posteriors these are, in a line.
     """
@@ -90,8 +93,22 @@ class Readings:
     marginal: Reading
     mean: Tensor
     variance: Tensor
+    alike: float | None
     rows: int
     what: str
+
+    @property
+    def saturated(self) -> Tensor:
+        """Whether each factor is near its ceiling, or near that of frames that are alike, (H,)."""
+        return self.sandwich.mixture.saturated | self.near_alike
+
+    @property
+    def near_alike(self) -> Tensor:
+        """Whether each factor is as far up as frames that are alike can be, (H,) bool."""
+        mixed = self.sandwich.mixture
+        if self.alike is None:
+            return torch.zeros_like(mixed.saturated)
+        return mixed.value > self.alike - closeness(self.alike, mixed.margin)
 
 
 def read_factors(
@@ -113,7 +130,7 @@ def read_factors(
         seed: of the choice of frames.
     """
     mean, logvar = encoded.mean.double(), encoded.logvar.double()
-    count = len(mean)
+    count, alike = len(mean), None
     what = f"q(z_h|x) of {count} inputs"
     if form.kind == "vector":
         found = sandwich(mean, logvar, noise, margin=margin, pairs=count <= pairs)
@@ -123,6 +140,7 @@ def read_factors(
         mean, logvar = mean.flatten(0, 1)[rows], logvar.flatten(0, 1)[rows]
         unit = torch.unique(rows // frames, return_inverse=True)[1]
         found = sandwich(mean, logvar, noise, margin=margin, unit=unit)
+        alike = math.log(int(unit.max()) + 1)
         what = f"q(s_th|x) of {len(rows)} frames of {count} sequences; errors are of sequences"
     else:
         parts = [
@@ -143,6 +161,7 @@ def read_factors(
         marginal=marginal,
         mean=flat.mean(0),
         variance=spread.mean(0) + flat.var(0, correction=0),
+        alike=alike,
         rows=count if form.kind != "frames" else len(mean),
         what=what,
     )

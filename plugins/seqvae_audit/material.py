@@ -12,7 +12,7 @@ from seqvae_core import sources
 from seqvae_core.components import DataRequest
 from seqvae_core.config import structure, structure_component
 from seqvae_core.errors import ConfigError, DataError
-from seqvae_core.loading import check_splits
+from seqvae_core.loading import check_splits, data_shapes
 from seqvae_core.plugins import Plugins, did_you_mean
 from seqvae_core.records import Splits
 
@@ -33,6 +33,7 @@ class Material:
         seed: of all draws.
         tasks: what is asked of tasks, as plain data; None for the standard ones.
         time: whether x has an axis of time; None to see whether there are several frames.
+        left_out: what of the data is not read, and why, in sentences.
     """
 
     source: str
@@ -41,6 +42,7 @@ class Material:
     seed: int = 0
     tasks: Sequence[Any] | None = None
     time: bool | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def rows(self) -> Any:
@@ -119,6 +121,7 @@ def gather(
         seed=seed,
         tasks=plain.get("tasks"),
         time=bool(plain["data"].get("time", True)) if arrays else time,
+        left_out=_left_out(path, plain["data"], splits) if path.suffix == ".npz" else (),
     )
 
 
@@ -146,6 +149,27 @@ def _axes(path: Path) -> int:
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cannot read {path}: {' '.join(str(error).split())}") from None
     return 3  # whatever is wrong with it is told by who reads it
+
+
+def _left_out(path: Path, settings: Mapping[str, Any], splits: Splits) -> tuple[str, ...]:
+    """Return what is said of arrays that are no label of x for their number of rows."""
+    if "labels" in settings:
+        return ()
+    read = {settings.get("key", "x"), "mask", "length", *data_shapes(splits).labels}
+    said = []
+    with np.load(path, allow_pickle=False) as found:
+        for name in found.files:
+            if _whole(name) not in read:
+                shape = found[name].shape
+                said.append(f"array '{name}' of {path.name} is left out: of shape {shape}, it has "
+                            "other rows than x")  # fmt: skip
+    return tuple(said)
+
+
+def _whole(name: str) -> str:
+    """Return the name of an array without that of the part that it is of."""
+    ends = [end for end in ("_train", "_valid", "_test") if name.endswith(end)]
+    return name.removesuffix(ends[0]) if ends else name
 
 
 def given(

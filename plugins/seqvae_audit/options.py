@@ -20,7 +20,8 @@ class Options:
         places: of a map at most, chosen at random, the same for all sequences.
         batch_size: rows that the functions are given at most.
         strongest: how many factors are traversed.
-        margin: nats below ln M, of M posteriors, from which a factor counts as saturated.
+        margin: nats below ln M, of M posteriors, from which a factor counts as saturated; half of
+            ln M at most. Of frames the ln of their sequences counts as well.
         off: nats of KL(q(z_h)‖N(0, 1)) above which an aggregate counts as off the prior.
         rules: where the lines of the verdict are drawn.
     """

@@ -1,16 +1,38 @@
 """`audit.html`: one self-contained file, in the dress of a run's report."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from seqvae_audit.record import Findings
 from seqvae_core.components import TaskResult
+from seqvae_core.errors import CheckpointError
 from seqvae_report.shown import Shown, template
 from seqvae_report.tables import number
 
-__all__ = ["render"]
+__all__ = ["check_place", "render"]
 
+_TEMPLATE = "seqvae_audit/audit.html.jinja"
 _AT_ONCE = 40  # rows of the table of factors; the rest are folded away
+
+
+def check_place(folder: Path) -> None:
+    """Check that `audit.json` and `audit.html` can be made and put there, before any work.
+
+    Raises:
+        CheckpointError: if something is in the way.
+        PluginError: if jinja2 is not installed.
+    """
+    template(_TEMPLATE)
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir():
+        raise CheckpointError(f"cannot write {folder}: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise CheckpointError(f"cannot write {folder}: {there} must not be written to")
+    for file in (folder / "audit.json", folder / "audit.html"):
+        if file.is_dir():
+            raise CheckpointError(f"cannot write {file}: a folder is in its place")
 
 
 def render(found: Findings, content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
@@ -29,7 +51,7 @@ def render(found: Findings, content: Mapping[str, Any], figures: Mapping[str, by
     top = TaskResult(tables={kinds[0]: rows[:_AT_ONCE]}, figures=dict(figures))
     rest = TaskResult(tables={f"{kinds[0]}, from rank {_AT_ONCE + 1}": rows[_AT_ONCE:]})
     names = (_FACTORS, _LEFT_OUT, _AGGREGATE)
-    return template("seqvae_audit/audit.html.jinja").render(
+    return template(_TEMPLATE).render(
         name=f"audit of {content['model']['name']}",
         sentences=content["verdict"]["sentences"],
         warnings=content["warnings"],
@@ -131,7 +153,9 @@ def _left_out(found: Findings, content: Mapping[str, Any]) -> TaskResult:
 def _aggregate(found: Findings, content: Mapping[str, Any]) -> TaskResult:
     off, near = content["aggregate"]["off"], content["saturation"]["factors"]
     ceiling = content["saturation"]["ceiling"]
-    total = content["aggregate"]["kl_sum"]
+    total, alike = content["aggregate"]["kl_sum"], ""
+    if (least := content["saturation"]["ceiling_if_alike"]) is not None:
+        alike = f", or of the ln of the sequences, {least:.3g}, where frames of one may be alike"
     notes = [
         f"Σ_h KL(q(z_h)‖N(0, 1)) = {number(total)} nats over all {found.noun}s, an upper bound: "
         "how far, one by one, the aggregate is from the prior that new x are drawn from",
@@ -141,7 +165,7 @@ def _aggregate(found: Findings, content: Mapping[str, Any]) -> TaskResult:
            if off else "")
         + ". That the parts agree does not mean that all of z together does",
         f"{len(near)} of {found.form.factors} {found.noun}s are saturated, within "
-        f"{found.options.margin:g} nats of ln M = {ceiling:.3g}"
+        f"{content['saturation']['margin']:.3g} nats of ln M = {ceiling:.3g}{alike}"
         + (": they may hold any amount above. Read more sequences, if there are any"
            if near else ""),
     ]  # fmt: skip

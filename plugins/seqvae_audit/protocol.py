@@ -15,7 +15,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from seqvae_core.errors import DataError, ShapeError
 
-__all__ = ["check_finite", "mean_of", "posterior_of"]
+__all__ = ["ModelError", "check_finite", "mean_of", "posterior_of"]
 
 _MEANS = ("mean", "mu", "loc", "embedding", "z_mean")
 _LOGVARS = ("logvar", "log_var", "log_variance", "log_covariance", "z_logvar", "z_log_var")
@@ -25,6 +25,10 @@ _DECODED = ("reconstruction", "sample", "x_hat", "recon", "mean")
 _POSTERIOR = (
     "(mean, logvar), a torch.distributions.Normal, or an object or dict with mean and logvar"
 )
+
+
+class ModelError(ShapeError):
+    """A call of somebody else's function that failed, or gave what does not fit."""
 
 
 def posterior_of(value: Any) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from seqvae_audit.material import Material
 from seqvae_audit.options import Options
 from seqvae_audit.verdict import Verdict
 from seqvae_audit.wrapped import Form
+from seqvae_influence.readings import closeness
 
 __all__ = ["FORMAT", "Findings", "record"]
 
@@ -73,7 +74,7 @@ class Findings:
                 "free_mean": float(found.free_mean.value[h]),
                 "zero_mean": float(found.zero_mean.value[h]),
                 "kl": float(found.kl.value[h]),
-                "saturated": bool(found.mixture.saturated[h]),
+                "saturated": bool(self.readings.saturated[h]),
                 "apart_from_next": bool(found.apart[rank]) if rank < len(found.apart) else None,
                 "aggregate_mean": float(self.readings.mean[h]),
                 "aggregate_variance": float(self.readings.variance[h]),
@@ -122,8 +123,7 @@ class Findings:
 
     def saturated(self) -> list[int]:
         """Return the factors near their ceiling."""
-        found = self.readings.sandwich.mixture.saturated
-        return [int(h) for h in found.nonzero().flatten()]
+        return [int(h) for h in self.readings.saturated.nonzero().flatten()]
 
     def off(self) -> list[int]:
         """Return the factors whose aggregate is off the prior, by index."""
@@ -132,6 +132,7 @@ class Findings:
 
     def notes(self) -> list[str]:
         """Return how to read the numbers."""
+        alike = self.alike()
         frames = "" if self.form.kind != "frames" else " in all frames"
         return [
             f"I(x; z_h) by I_M, the mean KL of {self.readings.what}, to their own mixture: a lower "
@@ -143,7 +144,20 @@ class Findings:
             "variance of x",
             "standard errors are those of this sample of inputs; the prior is taken to be N(0, 1)",
             "Σ_h I(x; z_h) is I(x; z) plus what the factors share, and no information of z itself",
+            *([alike] if alike else []),
         ]
+
+    def alike(self) -> str:
+        """Return what is said of factors at the ceiling of frames that are alike, if there are."""
+        ceiling, near = self.readings.alike, int(self.readings.near_alike.sum())
+        if ceiling is None or not near:
+            return ""
+        within = closeness(ceiling, self.options.margin)
+        return (
+            f"{near} factors are within {within:.3g} nats of the ln of the "
+            f"{round(math.exp(ceiling))} sequences, {ceiling:.3g}: where a sequence's frames are "
+            "alike, that is their ceiling"
+        )
 
     def not_applicable(self) -> list[dict[str, str]]:
         """Return what was not read, and why."""
@@ -211,7 +225,8 @@ def record(found: Findings) -> dict[str, Any]:
         },
         "saturation": {
             "ceiling": found.readings.sandwich.mixture.ceiling,
-            "margin": found.options.margin,
+            "ceiling_if_alike": found.readings.alike,
+            "margin": found.readings.sandwich.mixture.margin,
             "factors": found.saturated(),
         },
         "notes": found.notes(),

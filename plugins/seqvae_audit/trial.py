@@ -1,17 +1,17 @@
 """One batch through both functions before anything is measured: shapes, randomness, scale."""
 
 import warnings
-from collections.abc import Callable
-from typing import Any, NoReturn
+from contextlib import suppress
+from typing import Any
 
 import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from seqvae_audit.callables import Callables, told
-from seqvae_audit.protocol import check_finite
+from seqvae_audit.callables import Callables
+from seqvae_audit.protocol import ModelError, check_finite
 from seqvae_audit.wrapped import Form
-from seqvae_core.errors import DataError, SeqVAEError, ShapeError
+from seqvae_core.errors import DataError, ShapeError
 
 __all__ = ["Trial", "attempt"]
 
@@ -51,21 +51,14 @@ def attempt(
         DataError: if it gives NaN.
     """
     form = Form(
-        kind="vector", latent=(1,), frame=tuple(x.shape[2:]), frames=frames, batch_size=batch_size
+        kind="vector", latent=(), frame=tuple(x.shape[2:]), frames=frames, batch_size=batch_size
     )
-    shown = tuple(x.shape if frames else x.squeeze(1).shape)
-    mean, logvar, form = _encoded(callables, x, form, shown)
+    mean, logvar, form = _encoded(callables, x, form)
     kind, shape = _latent(mean, x, frames)
     form = evolve(form, kind=kind, latent=shape)
     for what, value in (("the mean of encode(x)", mean), ("the log variance of encode(x)", logvar)):
         check_finite(value, what)
-    decoded = _run("decode", lambda: form.decoded(callables, mean), tuple(mean.shape))
-    if decoded.shape != x.shape:
-        got = tuple(decoded.shape if frames else decoded[:, 0].shape)
-        raise ShapeError(
-            f"decode(z) returned x of shape {got} for z of shape {tuple(mean.shape)}; expected "
-            f"{shown}, the shape of x"
-        )
+    decoded = form.decoded(callables, mean)
     check_finite(decoded, "decode(z)")
     again = form.encoded(callables, x)[0], form.decoded(callables, mean)
     found = [
@@ -79,37 +72,17 @@ def attempt(
     return Trial(form=evolve(form, differentiable=differentiable), warnings=found)
 
 
-def _encoded(
-    callables: Callables, x: Tensor, form: Form, shown: tuple[int, ...]
-) -> tuple[Tensor, Tensor, Form]:
+def _encoded(callables: Callables, x: Tensor, form: Form) -> tuple[Tensor, Tensor, Form]:
     """Encode with tensors, or with numpy arrays where no module is seen and tensors fail."""
     try:
-        return *_run("encode", lambda: form.encoded(callables, x), shown), form
-    except ShapeError:
+        return *form.encoded(callables, x), form
+    except ModelError:
         if callables.modules:
             raise
         arrays = evolve(form, numpy=True)
-        try:
+        with suppress(ModelError):  # the first error is what is told
             return *arrays.encoded(callables, x), arrays
-        except Exception:  # the first error is what is told
-            pass
         raise
-
-
-def _run(which: str, call: Callable[[], Any], shape: tuple[int, ...]) -> Any:
-    try:
-        return call()
-    except SeqVAEError:
-        raise
-    except Exception as error:
-        _failed(which, shape, error)
-
-
-def _failed(which: str, shape: tuple[int, ...], error: Exception) -> NoReturn:
-    given = "x" if which == "encode" else "z"
-    raise ShapeError(
-        f"{which}({given}) failed for {given} of shape {shape}: {told(error)}"
-    ) from error
 
 
 def _latent(mean: Tensor, x: Tensor, frames: int) -> tuple[Any, tuple[int, ...]]:
@@ -153,8 +126,8 @@ def _random(which: str, first: Tensor, second: Tensor) -> list[str]:
 def _coupled(callables: Callables, form: Form, x: Tensor, mean: Tensor) -> list[str]:
     try:
         alone = form.encoded(callables, x[:1])[0]
-    except Exception as error:
-        return [f"encode takes no single row, which later calls may need: {told(error)}"]
+    except ModelError as error:
+        return [f"encode takes no single row, which later calls may need: {error}"]
     apart = float((alone - mean[:1]).abs().max())
     if apart <= 10.0 * _CLOSE * _spread(mean):
         return []

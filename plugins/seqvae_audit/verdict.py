@@ -63,8 +63,8 @@ class Verdict:
             errors below `mi` to two above `upper`.
         least: how many factors are above the threshold and used with all of their interval.
         most: how many are with any of it.
-        keep: the smallest k whose reconstruction costs no more than is tolerated, in the order of
-            `keeping`; None where there is no curve.
+        keep: the smallest k of the curve whose reconstruction costs no more than is tolerated, in
+            the order of `keeping`; None where there is no curve.
         loss: what that costs, as a share of the variance of x.
         dropped: the factors that it leaves out, in that order.
     """

@@ -3,20 +3,20 @@
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
 from attrs import evolve, frozen
 from torch import Tensor, nn
 
-from seqvae_audit.callables import Callables
-from seqvae_audit.protocol import mean_of, posterior_of
+from seqvae_audit.callables import Callables, told
+from seqvae_audit.protocol import ModelError, mean_of, posterior_of
 from seqvae_basics.backbones import FlatBackbone
 from seqvae_basics.config import StandardNormal
 from seqvae_basics.distributions import Gaussian
 from seqvae_core.components import Decoder, Draw, Encoder, Likelihood
-from seqvae_core.errors import ShapeError
+from seqvae_core.errors import SeqVAEError, ShapeError
 from seqvae_core.model import SeqVAE
 from seqvae_core.records import Shapes, Variable
 
@@ -31,7 +31,7 @@ class Form:
 
     Attributes:
         kind: z is a vector (N, D), one a frame (N, T, D), or a map (N, C, H, W).
-        latent: shape of one z, (D,) or (C, H, W).
+        latent: shape of one z, (D,) or (C, H, W); () before it is known.
         frame: shape of one frame of x.
         frames: T; 0 for x without an axis of time.
         numpy: whether the functions take numpy arrays.
@@ -57,22 +57,45 @@ class Form:
         """How many factors an audit lists: dimensions, of a map channels."""
         return self.latent[0]
 
+    def code(self, x: Tensor) -> tuple[int, ...]:
+        """Return the shape of z a row of x, as the functions see it; () before it is known."""
+        return (x.shape[1], *self.latent) if self.kind == "frames" else self.latent
+
+    def row(self, z: Tensor) -> tuple[int, ...]:
+        """Return the shape of x a row of z, as the functions see it."""
+        frames = z.shape[1] if self.kind == "frames" else self.frames
+        return (frames, *self.frame) if frames else self.frame
+
     def encoded(self, callables: Callables, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and ln σ² in the functions' own shape, of x (N, T, *frame), float32."""
+        """Return mean and ln σ² in the functions' own shape, of x (N, T, *frame), float32.
+
+        Raises:
+            ModelError: if `encode` fails on a part of it, or gives a part another shape.
+        """
         x = x if self.frames else x.squeeze(1)
-        parts = [
-            tuple(value.float() for value in posterior_of(called(callables.encode, part, self)))
-            for part in torch.split(x.to(callables.like), self.batch_size)
-        ]
-        mean, logvar = (torch.cat(values) for values in zip(*parts, strict=True))
-        return mean, logvar
+        means: list[Tensor] = []
+        logvars: list[Tensor] = []
+        for part in torch.split(x.to(callables.like), self.batch_size):
+            mean, logvar = _ran("encode(x)", callables.encode, part, self, posterior_of)
+            known = self.code(part) or (tuple(means[0].shape[1:]) if means else ())
+            if mean.ndim < 1 or len(mean) != len(part) or (known and mean.shape[1:] != known):
+                _refuse("encode(x) returned a mean", mean, "x", part, known)
+            means.append(mean.float())
+            logvars.append(logvar.float())
+        return torch.cat(means), torch.cat(logvars)
 
     def decoded(self, callables: Callables, z: Tensor) -> Tensor:
-        """Return the mean of x, (N, T, *frame), float32."""
-        parts = [
-            mean_of(called(callables.decode, part, self)).float()
-            for part in torch.split(z.to(callables.like), self.batch_size)
-        ]
+        """Return the mean of x, (N, T, *frame), float32.
+
+        Raises:
+            ModelError: if `decode` fails on a part of z, or gives a part another shape.
+        """
+        parts: list[Tensor] = []
+        for part in torch.split(z.to(callables.like), self.batch_size):
+            mean = _ran("decode(z)", callables.decode, part, self, mean_of)
+            if mean.shape != (len(part), *(row := self.row(part))):
+                _refuse("decode(z) returned x", mean, "z", part, row)
+            parts.append(mean.float())
         mean = torch.cat(parts)
         return mean if self.frames else mean[:, None]
 
@@ -81,6 +104,32 @@ def called(function: Callable[[Any], Any], value: Tensor, form: Form) -> Any:
     """Call a function in the arrays that it takes."""
     given: Any = value.numpy(force=True).astype(np.float32) if form.numpy else value
     return function(given)
+
+
+def _ran(
+    which: str, function: Callable[[Any], Any], part: Tensor, form: Form,
+    reading: Callable[[Any], Any],
+) -> Any:  # fmt: skip
+    """Return what a function gives for a part, read; raise `ModelError` for whatever it raises."""
+    try:
+        return reading(called(function, part, form))
+    except SeqVAEError as error:
+        raise ModelError(str(error)) from error
+    except Exception as error:  # somebody else's code
+        given = which[-2]
+        raise ModelError(
+            f"{which} failed for {given} of shape {tuple(part.shape)}: {told(error)}"
+        ) from error
+
+
+def _refuse(what: str, got: Tensor, given: str, part: Tensor, row: tuple[int, ...]) -> NoReturn:
+    rows = len(part)
+    shape = str((rows, *row)) if row else f"({rows}, D), a map ({rows}, C, H, W), or ({rows}, T, D)"
+    meant = ", the shape of x" if given == "z" else ""
+    raise ModelError(
+        f"{what} of shape {tuple(got.shape)} for {given} of shape {tuple(part.shape)}; expected "
+        f"{shape}{meant}"
+    )
 
 
 class _Holder(nn.Module):

@@ -12,10 +12,11 @@ import pytest
 import tiny
 import torch
 from html_page import Page
-from linear import SLOPES, inputs
+from linear import SLOPES, decode, encode, inputs
 
+from seqvae_audit import audit
 from seqvae_audit.material import gather, given
-from seqvae_core.errors import ConfigError, DataError
+from seqvae_core.errors import ConfigError, DataError, PluginError
 from seqvae_core.plugins import Plugins
 from seqvae_core.records import Splits
 
@@ -175,6 +176,11 @@ def test_a_model_that_cannot_be_had_is_one_line(workplace, model, line):
         (["--set", "train.steps=3"], "an audit has no 'train'"),
         (["--set", "data.pathh=3"], "unknown key 'pathh'; did you mean 'path'?"),
         (["--task", "influenz"], "unknown task 'influenz'; did you mean 'influence'?"),
+        (["--task", "rates", "--task", "rates"], "task 'rates' is asked for twice; a 'label'"),
+        (["--threshold", "nan"], "'threshold' must be >= 0.0: nan"),
+        (["--tolerance", "nan"], "'tolerance' must be >= 0.0: nan"),
+        (["--out", "x.npz"], "cannot write x.npz: x.npz is a file"),
+        (["--out", "x.npz/deep/down"], "cannot write x.npz/deep/down: x.npz is a file"),
         (["--device", "nowhere"], "cannot use device 'nowhere': RuntimeError: "),
         (["--time"], "encode(x) returned a mean of shape (64, 4, 4) and a log variance of"),
     ],
@@ -184,6 +190,27 @@ def test_what_an_audit_cannot_use_is_one_line_and_writes_nothing(workplace, argu
     assert done.stderr.startswith(line), done.stderr
     assert done.stderr.count("\n") == 1
     assert not (workplace / "runs").exists()
+
+
+def test_a_page_that_cannot_be_made_is_said_before_the_work_and_leaves_a_record(
+    workplace, monkeypatch
+):
+    called = []
+
+    def counted(x):
+        called.append(len(x))
+        return encode(x)
+
+    settings = {"encode": counted, "decode": decode, "data": inputs(50), "tasks": []}
+    found = audit(**settings)
+    called.clear()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(PluginError, match="pages need jinja2"):
+        audit(**settings, out="found")
+    assert called == []
+    with pytest.raises(PluginError, match="pages need jinja2"):
+        found.write("found")
+    assert json.loads((workplace / "found" / "audit.json").read_text()) == found.content
 
 
 def test_a_page_that_cannot_be_written_leaves_the_old_record(workplace):
@@ -197,6 +224,20 @@ def test_a_page_that_cannot_be_written_leaves_the_old_record(workplace):
 
 
 # Data -------------------------------------------------------------------------------------------
+
+
+def test_arrays_that_are_no_labels_of_x_are_said_to_be_left_out(workplace):
+    x = inputs(200).numpy()
+    np.savez("more.npz", x=x, sign=(x[:, 0] > 0).astype(int), odd=np.zeros((150, 2)))
+    done = call("--json", "--task", "none", data="more.npz")
+    line = "array 'odd' of more.npz is left out: of shape (150, 2), it has other rows than x"
+    assert json.loads(done.stdout)["warnings"] == [line]
+    assert f"warning: {line}" in done.stderr
+    np.savez("parts.npz", x_train=x, x_test=x[:50], y_train=x[:, 0], y_test=x[:50, 0], z_test=x)
+    record = json.loads(call("--json", "--task", "none", data="parts.npz").stdout)
+    assert [line.split(" is left out")[0] for line in record["warnings"]] == [
+        "array 'z_test' of parts.npz"
+    ]
 
 
 @pytest.fixture(scope="module")

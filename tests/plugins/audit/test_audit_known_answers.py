@@ -200,6 +200,39 @@ def test_one_latent_a_frame_is_read_frame_by_frame_with_errors_of_sequences():
     assert set(metrics) >= {"mi/s per frame/0", "mi/pooled s/0"}
 
 
+def test_frames_that_are_alike_are_saturated_at_the_number_of_their_sequences():
+    x = inputs(20, 2)[:, None].expand(-1, 50, -1)
+    found = audit(
+        encode=lambda x: (x, torch.full_like(x, -14.0)), decode=lambda z: z, data=x, tasks=[]
+    )
+    for row in found.content["factors"]:
+        assert row["mi"] == pytest.approx(math.log(20), abs=0.01)
+        assert row["saturated"]
+    saturation = found.content["saturation"]
+    assert saturation["factors"] == [0, 1]
+    assert saturation["ceiling_if_alike"] == pytest.approx(math.log(20))
+    assert any("1 nats of the ln of the 20 sequences, 3" in note for note in found.content["notes"])
+    assert "or of the ln of the sequences, 3, where frames of one may be alike" in found.html()
+
+
+def test_frames_far_below_the_number_of_their_sequences_are_not_saturated():
+    found = audit(
+        encode=lambda x: (SLOPES * x, LOGVAR.expand_as(x)), decode=decode,
+        data=inputs(600).reshape(100, 6, 4), tasks=[],
+    )  # fmt: skip
+    assert found.content["saturation"]["factors"] == []
+    assert not any("of the ln of the" in note for note in found.content["notes"])
+
+
+def test_of_two_inputs_not_every_factor_is_saturated():
+    found = audit(
+        encode=lambda x: (torch.stack([5.0 * x[:, 0], 0.0 * x[:, 1]], 1), torch.zeros_like(x)),
+        decode=lambda z: z, data=torch.tensor([[1.0, 2.0], [-1.0, 1.0]]), tasks=[],
+    )  # fmt: skip
+    assert found.content["saturation"]["factors"] == [0]
+    assert found.content["saturation"]["margin"] == pytest.approx(0.5 * math.log(2.0))
+
+
 def test_one_latent_of_a_whole_sequence_is_a_vector():
     x = inputs(300)[:, None].expand(-1, 5, -1)
     found = audit(

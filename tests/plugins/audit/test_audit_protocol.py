@@ -1,5 +1,7 @@
 """What encode and decode may give, and what is said where they give something else."""
 
+import functools
+import weakref
 from collections import namedtuple
 from types import SimpleNamespace
 
@@ -11,9 +13,14 @@ from torch import nn
 from torch.distributions import Independent, Laplace, Normal
 
 from seqvae_audit import audit
+from seqvae_audit.asking import Asked, asked, run
 from seqvae_audit.callables import Callables, callables_of
+from seqvae_audit.options import Options
 from seqvae_audit.protocol import mean_of, posterior_of
+from seqvae_audit.wrapped import Form
+from seqvae_core.components import TaskResult
 from seqvae_core.errors import ConfigError, DataError, ShapeError
+from seqvae_core.plugins import Plugins
 from seqvae_core.records import Splits
 
 X = inputs(200)
@@ -136,6 +143,84 @@ def test_the_modules_that_functions_use_are_seen_once():
     assert Callables.of(encode, decode, modules=[net]).modules == (net,)
 
 
+class Normed(nn.Module):
+    """Batch normalisation, whose statistics move in training mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4, affine=False)
+        with torch.no_grad():
+            self.norm.running_var.fill_(1.0 - 1e-5)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+class Holding:
+    """An object that holds a module in something else."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def encode(self, x):
+        held = self.held
+        while not isinstance(held, nn.Module):
+            held = held["it"] if isinstance(held, dict) else held[0]
+        return encode(held(x))
+
+
+class Listing(nn.Module):
+    """A module that holds another in a list, where torch does not see it."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.parts = [net]
+
+    def encode(self, x):
+        return encode(self.parts[0](x))
+
+
+def encode_by(net, x):
+    return encode(net(x))
+
+
+def by_default(net):
+    def function(x, inner=net):
+        return encode(inner(x))
+
+    return function
+
+
+def by_keyword(net):
+    def function(x, *, inner=net):
+        return encode(inner(x))
+
+    return function
+
+
+HELD = {
+    "a partial's argument": lambda net: functools.partial(encode_by, net),
+    "a partial's keyword": lambda net: functools.partial(lambda x, net: encode(net(x)), net=net),
+    "a default": by_default,
+    "a keyword's default": by_keyword,
+    "a list": lambda net: Holding([net]).encode,
+    "a tuple in a dict": lambda net: Holding({"it": (net,)}).encode,
+    "a list of a module": lambda net: Listing(net).encode,
+    "a list in a list": lambda net: Holding([[net]]).encode,
+}
+
+
+@pytest.mark.parametrize("holder", HELD.values(), ids=HELD)
+def test_modules_are_seen_wherever_a_function_holds_them_and_put_back(holder):
+    net = Normed().train()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    found = audit(encode=holder(net), decode=decode, data=X + 1.0, tasks=[])
+    assert not [line for line in found.content["warnings"] if "random" in line or "batch" in line]
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    assert net.training
+    assert net.norm.training
+
+
 def test_numpy_functions_get_numpy_arrays():
     slopes, used = SLOPES.numpy(), USED.numpy()
 
@@ -181,7 +266,9 @@ def test_shapes_that_do_not_fit_are_said_with_what_was_got_and_expected():
         decode=lambda z: z[:, :3],
     )
     refused("returned a mean of shape (64,) for 64 rows of x", encode=lambda x: (x[:, 0], x[:, 0]))
-    refused("returned a mean of shape (1, 4) for 64 rows", encode=lambda x: (x[:1], x[:1]))
+    refused(
+        "returned a mean of shape (1, 4) for x of shape (64, 4)", encode=lambda x: (x[:1], x[:1])
+    )
     refused(
         "returned a mean of shape (64, 2, 2); expected (N, D) or a map (N, C, H, W) for x of shape",
         encode=lambda x: (x.reshape(-1, 2, 2), x.reshape(-1, 2, 2)),
@@ -193,6 +280,60 @@ def test_an_error_of_the_model_is_told_in_one_line_with_the_shape_that_it_got():
         "encode(x) failed for x of shape (64, 4): RuntimeError: mat1 and mat2",
         encode=nn.Linear(7, 4),
     )
+
+
+def on_eight(function, other):
+    """Return a function that does something else with the last batch, of 8 of 200 rows."""
+    return lambda value: (other if len(value) == 8 else function)(value)
+
+
+def failing(value):
+    raise RuntimeError("no batch\nof eight")
+
+
+def whole(value):
+    assert len(value) == 64
+    return encode(value)
+
+
+def narrow(value):
+    mean, logvar = encode(value)
+    return mean[:, :3], logvar[:, :3]
+
+
+@pytest.mark.parametrize(
+    ("functions", "words"),
+    [
+        ({"encode": on_eight(encode, failing)},
+         "encode(x) failed for x of shape (8, 4): RuntimeError: no batch of eight"),
+        ({"decode": on_eight(decode, failing)},
+         "decode(z) failed for z of shape (8, 4): RuntimeError: no batch of eight"),
+        ({"encode": whole}, "encode(x) failed for x of shape (8, 4): AssertionError"),
+        ({"encode": on_eight(encode, narrow)},
+         "encode(x) returned a mean of shape (8, 3) for x of shape (8, 4); expected (8, 4)"),
+        ({"decode": on_eight(decode, lambda z: decode(z)[:, :3])},
+         "decode(z) returned x of shape (8, 3) for z of shape (8, 4); expected (8, 4)"),
+        ({"encode": on_eight(encode, lambda x: None)}, "encode(x) returned None; expected (mean,"),
+    ],
+    ids=["encode fails", "decode fails", "one size alone", "a narrow z", "a narrow x", "no z"],
+)  # fmt: skip
+def test_what_goes_wrong_with_a_later_batch_is_told_in_one_line_too(functions, words):
+    refused(words, **functions)
+
+
+def test_what_is_decoded_is_kept_for_a_batch_at_a_time():
+    alive, most = set(), []
+
+    def watched(z):
+        found = decode(z)
+        alive.add(id(found))
+        weakref.finalize(found, alive.discard, id(found))
+        most.append(len(alive))
+        return found
+
+    audit(encode=encode, decode=watched, data=X, tasks=[], options=Options(batch_size=8))
+    # but for the first batch, which is tried whole: eight of eight
+    assert max(most[32:]) <= 2
 
 
 def test_nan_is_refused_where_it_arises():
@@ -289,6 +430,35 @@ def test_an_unknown_task_is_refused_before_the_work_is_done():
     assert said == []
 
 
+def test_a_bare_name_stands_for_the_task_as_an_audit_sets_it():
+    plugins, form = Plugins.load(), Form(kind="vector", latent=(4,), frame=(4,))
+    standard = {each.name: each for each in asked(plugins, form, [3, 1], labelled=False)}
+    assert standard["traverse"].config.codes == ("z[3,1]",)
+    for named in asked(plugins, form, [3, 1], labelled=False, tasks=["traverse", "probe"]):
+        assert named == standard[named.name]
+    [own] = asked(plugins, form, [3, 1], labelled=False, tasks=[{"name": "traverse"}])
+    assert own.config != standard["traverse"].config
+
+
+def test_two_tasks_of_one_name_are_refused_and_a_label_parts_them():
+    tasks = [{"name": "rates"}, {"name": "rates"}]
+    said = []
+    with pytest.raises(ConfigError, match="task 'rates' is asked for twice; a 'label'"):
+        audit(encode=encode, decode=decode, data=X, tasks=tasks, watch=said.append)
+    assert said == []
+    tasks[1]["label"] = "again"
+    found = audit(encode=encode, decode=decode, data=X, tasks=tasks)
+    assert set(found.content["tasks"]) == {"rates", "again"}
+
+
+def test_only_what_says_so_is_the_reason_for_a_task_that_is_not_applicable():
+    notes = ["50 of 200 sequences", "not applicable: no labels", "y: not applicable, one class"]
+    config = SimpleNamespace(build=lambda shapes: lambda *_: TaskResult(notes=notes))
+    model = SimpleNamespace(shapes=None)
+    ran = run(Asked(name="it", config=config), model, Splits(train=[], valid=[], test=[]), 0)
+    assert (ran.state, ran.why) == ("not applicable", "no labels; y: not applicable, one class")
+
+
 def test_a_task_that_fails_ends_itself_alone():
     def fragile(z):
         if len(z) == 1:
@@ -301,5 +471,7 @@ def test_a_task_that_fails_ends_itself_alone():
     tasks = found.content["tasks"]
     assert tasks["rates"]["state"] == "done"
     assert tasks["jacobian-columns"]["state"] == "failed"
-    assert tasks["jacobian-columns"]["why"] == "RuntimeError: not one"
+    assert tasks["jacobian-columns"]["why"] == (
+        "decode(z) failed for z of shape (1, 4): RuntimeError: not one"
+    )
     assert any("jacobian" in each["what"] for each in found.content["not_applicable"])
