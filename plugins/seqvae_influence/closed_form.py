@@ -7,7 +7,20 @@ from seqvae_core.components import Estimate
 from seqvae_core.functional import gaussian_kl
 from seqvae_influence.readings import Reading, checked, weigh
 
-__all__ = ["free_mean_form", "joint_closed_form", "kl_to_prior", "zero_mean_form"]
+__all__ = [
+    "SUMMED",
+    "free_mean_form",
+    "joint_closed_form",
+    "joint_shares_of_gaussian",
+    "kl_to_prior",
+    "zero_mean_form",
+]
+
+SUMMED = (
+    "I(x; z) at most, as the sum of each factor's best Gaussian: the covariance of all factors is "
+    "singular in float64, so that there is no joint one"
+)
+_OFF = 1e-3  # nats that rounding may add to a distance known to be H
 
 
 def kl_to_prior(
@@ -78,12 +91,27 @@ def joint_closed_form(
     The mean KL to the best Gaussian with a full covariance, \(\tfrac12 (\ln\det C -
     \frac1M\sum_{mh} \ln\sigma_{mh}^2)\) with C the posteriors' mean variances plus the covariance
     of their means. At most the sum of the free-mean forms, and above I(x; z) up to a bias of order
-    H²/M: it takes M far above H².
+    H²/M: it takes M far above H². Where C is singular in float64, as of collinear means with tiny
+    variances, it is that sum, and the note says so.
 
     Args:
         mean: of the posteriors.
         logvar: ln σ² of the posteriors.
         unit: which posteriors belong together, numbered from 0: the error is then that of units.
+
+    Raises:
+        ShapeError: if the two are not of one shape (M, H) with M ≥ 2, H ≥ 1.
+        DataError: if a number is not finite.
+    """
+    shares, note = joint_shares_of_gaussian(mean, logvar)
+    return weigh(shares, "upper", note, unit=unit)
+
+
+def joint_shares_of_gaussian(
+    mean: Tensor,  # (M, H)
+    logvar: Tensor,  # (M, H)
+) -> tuple[Tensor, str]:  # (M,)
+    """Return each posterior's share of `joint_closed_form` in nats, and what the mean of them is.
 
     Raises:
         ShapeError: if the two are not of one shape (M, H) with M ≥ 2, H ≥ 1.
@@ -95,10 +123,13 @@ def joint_closed_form(
     scale = (variance + centred.square()).mean(0).sqrt()
     centred, variance = centred / scale, variance / scale.square()
     covariance = centred.T @ centred / len(mean) + torch.diag(variance.mean(0))
-    factor = torch.linalg.cholesky(covariance)
-    precision = torch.cholesky_inverse(factor)
-    distance = ((centred @ precision) * centred).sum(1) + variance @ precision.diagonal()
-    log_det = 2.0 * (factor.diagonal().log() + scale.log()).sum()
-    shares = 0.5 * (distance - mean.shape[1] + log_det - logvar.sum(1))
-    note = "I(x; z) against the best joint Gaussian, an upper bound"
-    return weigh(shares, "upper", note, unit=unit)
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if not bool(failed):
+        precision = torch.cholesky_inverse(factor)
+        distance = ((centred @ precision) * centred).sum(1) + variance @ precision.diagonal()
+        # Its mean is H whatever the posteriors: what it is off by is what rounding made of all.
+        if abs(float(distance.mean()) - mean.shape[1]) < _OFF:
+            log_det = 2.0 * (factor.diagonal().log() + scale.log()).sum()
+            shares = 0.5 * (distance - mean.shape[1] + log_det - logvar.sum(1))
+            return shares, "I(x; z) against the best joint Gaussian, an upper bound"
+    return free_mean_form(mean, logvar).shares.sum(1), SUMMED

@@ -23,7 +23,8 @@ class Influence(TaskConfig):
             out and the joint information take; 0 for never. Frames never are.
         samples: of each posterior, in those comparisons.
         threshold: nats above which a factor counts as influential.
-        margin: nats below ln M, of M posteriors, from which a factor counts as saturated.
+        margin: nats below ln M, of M posteriors, from which a factor counts as saturated; half of
+            ln M at most.
         active: the variance of its mean above which a unit counts as active.
         norms: sequences of that part over which the norms of the decoder's derivatives by each
             factor are averaged; 0 for none.
@@ -32,8 +33,9 @@ class Influence(TaskConfig):
         exclude: labels that are not read.
         frames: how many frames such a fit on single frames sees at most.
         decoded: where the pairs of a factor and what is decoded from it come from, by which the
-            information that the decoder lets through is bounded: samples of the posteriors, or of
-            the prior; "none" leaves the bound out.
+            information that the decoder lets through is bounded: samples of the posteriors, where
+            a factor is told by others that go with it too, or of the prior, where factors are
+            independent; "none" leaves the bound out.
         decoded_as: what a pair holds of the likelihood: a "sample" of it, whose information about a
             factor ends where noise covers it, or its "mean", of which ever so small a change tells
             the factor, as there is no noise.

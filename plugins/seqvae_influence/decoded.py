@@ -64,6 +64,10 @@ def decoded_bound(pairs: Decoded, seed: int) -> Reading:
     decoded means, functions of the latents, I(z_h; x̃) may be infinite: the bound then says how
     finely Q can read the factor, however little the decoder makes of it.
 
+    x̃ tells z_h also by way of other factors that go with it: of pairs from the posteriors a factor
+    that the decoder ignores has what another one says of it. Factors that are drawn from the prior
+    are independent, and each has what the decoder itself makes of it.
+
     Args:
         pairs: of twenty sequences or more.
         seed: of the halves and of the MLP.
@@ -89,7 +93,16 @@ def decoded_bound(pairs: Decoded, seed: int) -> Reading:
         bound="lower",
         unit=torch.from_numpy(np.unique(unit[held], return_inverse=True)[1].reshape(-1)),
         note="a lower bound of I(z_h; x̃), another quantity, by regression on what is decoded, read "
-        f"from {int(held.sum())} held-out pairs",
+        f"from {int(held.sum())} held-out pairs, {_which(pairs)}",
+    )
+
+
+def _which(pairs: Decoded) -> str:
+    if pairs.posteriors is None:
+        return "of the prior: factors are independent, so that it is what is made of each alone"
+    return (
+        "of the posteriors: x̃ may tell a factor by way of others that go with it, also one that "
+        "the decoder ignores; 'decoded = \"prior\"' draws factors that are independent"
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seqvae_core.components import Estimate
 from seqvae_core.noise import Noise
-from seqvae_influence.closed_form import joint_closed_form, kl_to_prior
+from seqvae_influence.closed_form import joint_shares_of_gaussian, kl_to_prior
 from seqvae_influence.mixture import mixture
 from seqvae_influence.readings import MARGIN, Reading, checked, weigh
 from seqvae_influence.sampled import HELD, joint_shares
@@ -30,7 +30,8 @@ class Decomposition:
         joint_bound: an upper bound of I(x; z) by one Gaussian, which does not saturate.
         joint: I(x; z) by the joint mixture; None where that is saturated, or was not asked.
         total_correlation: `factors` less `joint`; None where there is no `joint`.
-        total_correlation_bound: `factors` less `joint_bound`, a lower bound of TC.
+        total_correlation_bound: `factors` less `joint_bound`, a lower bound of TC; its error is of
+            the difference, posterior by posterior.
         saturated: whether the joint mixture is.
         note: why there is no `joint`, else empty.
     """
@@ -41,7 +42,7 @@ class Decomposition:
     joint_bound: Estimate
     joint: Estimate | None
     total_correlation: Estimate | None
-    total_correlation_bound: float
+    total_correlation_bound: Estimate
     saturated: bool
     note: str
 
@@ -87,7 +88,8 @@ def decompose(
     mixed = mixed or mixture(mean, logvar, margin=margin)
     rate = kl_to_prior(mean, logvar)
     weighed = partial(weigh, unit=unit)
-    bound = joint_closed_form(mean, logvar, unit=unit)
+    gaussian, how = joint_shares_of_gaussian(mean, logvar)
+    least = weighed(mixed.shares.sum(1) - gaussian, "lower", "TC(q(z)) at least, by one Gaussian")
     factors = evolve(mixed, unit=unit).total()
     shares, note = None, "no estimate of I(x; z): no pairs of posteriors were compared"
     if paired := pairs and unit is None:
@@ -101,10 +103,10 @@ def decompose(
         rate=weighed(rate.shares.sum(1), "none", "E KL(q(z|x)‖p) of these posteriors"),
         marginals=weighed((rate.shares - mixed.shares).sum(1), "upper", "Σ_h KL(q(z_h)‖p)"),
         factors=factors,
-        joint_bound=bound,
+        joint_bound=weighed(gaussian, "upper", how),
         joint=joint,
         total_correlation=total_correlation,
-        total_correlation_bound=factors.value - bound.value,
+        total_correlation_bound=least,
         saturated=paired and shares is None,
         note=note,
     )

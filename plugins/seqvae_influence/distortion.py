@@ -12,8 +12,7 @@ from seqvae_core.components import Estimate, TaskResult
 from seqvae_core.functional import masked_sum
 from seqvae_core.model import SeqVAE
 from seqvae_core.records import Noise, Output, Splits
-from seqvae_influence.closed_form import joint_closed_form, kl_to_prior
-from seqvae_influence.mixture import mixture
+from seqvae_influence.closed_form import SUMMED, free_mean_form, joint_closed_form
 from seqvae_influence.orders import orders, trained
 from seqvae_influence.posteriors import Posteriors, collect
 from seqvae_influence.selection import zeroed
@@ -66,8 +65,8 @@ def reconstruction_bound(
         "error", the measured E‖x - x̂‖² of a sequence with its 95 % interval; "kl", the mean KL in
         nats. Where h(x) is known and all sequences are of one length "floor/kl" and
         "floor/gaussian", what the error is at least. For each NAME, of a global latent whose
-        factors but the k most informative are zero, "factor/NAME/k", by how much the floor rises,
-        exp(2ΔI/d), and "ratio/NAME/k", by how much the error does. Tables of both.
+        factors but the k most informative are zero, "factor/NAME/k", by how much the floor rises at
+        most, exp(2ΔI/d), and "ratio/NAME/k", by how much the error does. Tables of both.
     """
     noise = noise.of("reconstruction-bound")
     result = TaskResult()
@@ -167,7 +166,7 @@ class _Task:
         if found is None or here is None or len(here.mean) < 2:
             return
         order = orders(found, ["mi"], 1, 0)["mi"][0]
-        information, how = _informations(here, order)
+        lost, how = _losses(here, order)
         numbers = float(np.mean(self.frames)) * self.size
         whole, table = self._mean(self._errors(lambda latents: latents)).value, []
         counts = kept_counts(self.config.keep, len(order))[::-1]
@@ -176,20 +175,21 @@ class _Task:
             errors = self._errors(
                 lambda latents, kept=kept: {**latents, name: zeroed(latents[name], kept)}
             )
-            lost = information[-1] - information[count]
-            factor, rise = math.exp(2.0 * lost / numbers), float(errors.mean()) / whole
+            factor = math.exp(2.0 * float(lost[count]) / numbers)
+            rise = float(errors.mean()) / whole
             named = {f"factor/{name}/{count}": factor, f"ratio/{name}/{count}": rise}
             result.metrics.update(named)
             table.append({
-                "kept": count, "information lost": round(float(lost), 4),
-                "the floor rises by": round(factor, 4), "the error rises by": round(rise, 4),
+                "kept": count, "information lost at most": round(float(lost[count]), 4),
+                "the floor rises by at most": round(factor, 4),
+                "the error rises by": round(rise, 4),
             })  # fmt: skip
         result.tables[f"{name}: what dropping factors costs"] = table
         result.notes.append(
             f"{name}: factors of the largest I_M on the train part are kept, the others zero; the "
-            f"floor rises by exp(2ΔI/d) whatever h(x) is, d = {numbers:g}, ΔI of {how}: a "
-            "difference of two estimates, and so no guarantee; the error may rise by far more, as "
-            "the decoder has never seen zeros"
+            f"floor rises by at most exp(2ΔI/d), whatever h(x) is, d = {numbers:g}: ΔI, {how}, is "
+            "above I(x; z) - I(x; z_S), so that the floor may rise by less; the error may rise by "
+            "far more, as the decoder has never seen zeros"
         )
 
     def _errors(self, change: Any) -> Array:
@@ -209,13 +209,20 @@ class _Task:
         return bootstrap(sums, np.arange(len(errors)), ratio, seed=seed, resamples=resamples)
 
 
-def _informations(table: Posteriors, order: Array) -> tuple[Array, str]:
-    """Return I(x; z_S) of the first k factors, (H + 1,), and what it is."""
+def _losses(table: Posteriors, order: Array) -> tuple[Array, str]:
+    """Return what leaving out all but the first k factors loses at most, (H + 1,), and by what.
+
+    With factors independent given x, I(x; z) - I(x; z_S) = h(z_D|z_S) - h(z_D|x), D those left
+    out. A Gaussian of the same covariance has a larger h(z_D|z_S), which is the difference of two
+    joint closed forms; without them it is at most Σ_D h(z_h), which leaves Σ_D I(x; z_h).
+    """
     mean, logvar = table.mean[:, order], table.logvar[:, order]
     count, width = mean.shape
     if count >= _ENOUGH * width**2:
-        steps = [joint_closed_form(mean[:, :k], logvar[:, :k]).value for k in range(1, width + 1)]
-        return np.array([0.0, *steps]), "I(x; z_S) at most, by one Gaussian"
-    reading = kl_to_prior if table.standard else mixture
-    how = "the KL to N(0, 1)" if table.standard else "Σ I(x; z_h), total correlation included"
-    return np.append(0.0, reading(mean, logvar).value.cumsum(0).numpy()), how
+        steps = [joint_closed_form(mean[:, :k], logvar[:, :k]) for k in range(1, width + 1)]
+        if all(step.note != SUMMED for step in steps):
+            whole = np.array([0.0, *(step.value for step in steps)])
+            return whole[-1] - whole, "of one Gaussian of all factors less one of those kept"
+    single = free_mean_form(mean, logvar).value.numpy()
+    how = "Σ I(x; z_h) of those dropped, against the best Gaussian of each"
+    return np.append(single[::-1].cumsum()[::-1], 0.0), how

@@ -9,6 +9,7 @@ import torch
 from seqvae_core.components import TaskResult
 from seqvae_core.model import SeqVAE
 from seqvae_core.records import Noise, Splits
+from seqvae_estimators.errors_of_means import standard_error
 from seqvae_influence.closed_form import kl_to_prior
 from seqvae_influence.fano import class_information, entropy, fano_error, weak_fano_error
 from seqvae_influence.orders import orders
@@ -118,19 +119,21 @@ class _Bound:
             mean, logvar, label, counts, self.noise.of("mixtures"), samples=self.config.samples
         )
         rate = kl_to_prior(mean, logvar).value if self.scored.standard else None
+        unit = torch.from_numpy(np.unique(self.unit, return_inverse=True)[1].reshape(-1))
         whole, rows = entropy(label), []
         key = f"{self.name}/{self.label}"
         result.metrics[f"entropy/{key}"] = whole
         for count, share in zip(counts, shares, strict=True):
-            found, error = float(share.mean()), float(share.std()) / math.sqrt(len(share))
+            found, error = float(share.mean()), float(standard_error(share, unit))
             floor = fano_error(whole - found, classes)
-            safe = fano_error(whole - found - 2.0 * error, classes)
+            # of a single unit there is no error, and then nothing that is safe
+            safe = 0.0 if math.isnan(error) else fano_error(whole - found - 2.0 * error, classes)
             measured = self._error(order[:count])
             named = {f"information/{key}/{count}": found, f"floor/{key}/{count}": floor}
             result.metrics.update(named)
             result.metrics.update(measured.metrics(f"error/{key}/{count}"))
             row: dict[str, Any] = {
-                "kept": count, "I(y; z_S)": round(found, 4), "standard error": round(error, 4),
+                "kept": count, "I(y; z_S)": round(found, 4), "standard error": _shown(error),
                 "least error": round(floor, 4), "less two standard errors": round(safe, 4),
                 "weak form": _shown(weak_fano_error(whole - found, classes)),
             }  # fmt: skip
@@ -167,7 +170,7 @@ class _Bound:
 
 
 def _shown(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    return None if value is None or math.isnan(value) else round(value, 4)
 
 
 def _method(config: FanoBound) -> list[str]:
@@ -179,7 +182,8 @@ def _method(config: FanoBound) -> list[str]:
         "lower bound, and not Σ I(x; z_h): here E ln q(z_S|y)/q(z_S) by the mixtures of the "
         f"posteriors of a class and of all, {config.samples} samples of each: above I(y; z_S) in "
         "expectation given the labels, consistent, at most H(y), where the floor is 0 and says "
-        "nothing. It is no guarantee for one sample: less two standard errors is safer",
+        "nothing. It is no guarantee for one sample: less two standard errors is safer, which are "
+        + (f"of units of equal '{config.unit}'" if config.unit else "of sequences"),
         "weak form: h(P) put at ln 2, undefined for two classes; by the KL alone: with I(y; z_S) ≤ "
         "I(x; z_S) ≤ KL(q(z_S|x)‖N(0, 1)), which nothing but the labels' frequencies stands "
         "behind",

@@ -11,11 +11,13 @@ from seqvae_core.components import Estimate, TaskResult
 from seqvae_core.pictures import available
 from seqvae_core.records import Noise
 from seqvae_influence.beside import Beside
+from seqvae_influence.closed_form import SUMMED
 from seqvae_influence.config import Influence
 from seqvae_influence.decomposition import Decomposition, decompose
 from seqvae_influence.influence_picture import stems
 from seqvae_influence.posteriors import Posteriors
 from seqvae_influence.ranking import largest_gap, rank_correlations
+from seqvae_influence.readings import closeness
 from seqvae_influence.sandwich import Sandwich, sandwich
 from seqvae_tasks.rates import active
 from seqvae_tasks.representations import Array
@@ -114,7 +116,7 @@ class Finding:
             f"ceiling/{name}": found.mixture.ceiling,
             f"mi plus tc/{name}": together.factors.value,
             f"joint mi bound/{name}": together.joint_bound.value,
-            f"tc bound/{name}": together.total_correlation_bound,
+            f"tc bound/{name}": together.total_correlation_bound.value,
         }
         if together.joint is not None and together.total_correlation is not None:
             metrics[f"joint mi/{name}"] = together.joint.value
@@ -181,6 +183,7 @@ class Finding:
             "I(x; z)": found.joint,
             "TC": found.total_correlation,
             "I(x; z), by one Gaussian": found.joint_bound,
+            "TC, by one Gaussian": found.total_correlation_bound,
         }
         if self.table.standard:
             lines |= {"KL(q(z|x)‖N(0, 1))": found.rate, "Σ KL(q(z_h)‖N(0, 1))": found.marginals}
@@ -206,7 +209,9 @@ class Finding:
             )
         elif self.table.unit is None and self.together.note:
             notes.append(self.together.note)
-        if width * width > 0.1 * count:
+        if self.together.joint_bound.note == SUMMED:
+            notes.append(f"by one Gaussian: {SUMMED}")
+        elif width * width > 0.1 * count:
             notes.append(
                 f"the bound of I(x; z) by one Gaussian is not to be relied on: it takes far more "
                 f"than {width}² posteriors, and there are {count}"
@@ -224,14 +229,15 @@ class Finding:
         if self.table.unit is None:
             return []
         count, mixed = int(self.table.unit.max()) + 1, self.sandwich.mixture
-        near = int((mixed.value > math.log(count) - mixed.margin).sum())
+        within = closeness(math.log(count), mixed.margin)
+        near = int((mixed.value > math.log(count) - within).sum())
         notes = [
             "no leave-one-out and no joint mixture: frames of a sequence may be alike, and then "
             "stand in for the one left out; errors are those of sequences"
         ]
         if near:
             notes.append(
-                f"{near} factors are within {mixed.margin:g} nats of the ln of the {count} "
+                f"{near} factors are within {within:.3g} nats of the ln of the {count} "
                 "sequences: where a sequence's frames are alike, that is their ceiling"
             )
         return notes

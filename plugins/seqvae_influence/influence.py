@@ -123,8 +123,10 @@ def _method(config: Influence) -> list[str]:
         "last; above the next: by two standard errors, the next factor's upper bound included",
         "standard errors are those of this sample of sequences; what the encoder puts into a "
         "factor the decoder need not use: column norm, the mean norm of the decoded mean's "
-        f"derivative by the factor, of {config.norms} sequences at most, and decoded, a lower "
-        f"bound of I(z_h; x̃), x̃ a {config.decoded_as} of p(x|z), say what it makes of it",
+        f"derivative by the factor, of {config.norms} sequences at most, says what it makes of it; "
+        f"decoded, a lower bound of I(z_h; x̃), x̃ a {config.decoded_as} of p(x|z), says how much "
+        "of the factor can be told from what is decoded"
+        + (", be it by way of other factors" if config.decoded == "posterior" else ""),
         "labels: what a decision tree of that factor's posterior mean alone, fitted on the train "
         "part, scores on the test part",
     ]

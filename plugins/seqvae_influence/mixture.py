@@ -19,7 +19,7 @@ from attrs import define
 from torch import Tensor
 
 from seqvae_core.errors import DataError
-from seqvae_influence.readings import MARGIN, Reading, checked
+from seqvae_influence.readings import MARGIN, Reading, checked, closeness
 
 __all__ = ["mixture"]
 
@@ -43,7 +43,7 @@ def mixture(
     Args:
         mean: of the posteriors.
         logvar: ln σ² of the posteriors.
-        margin: nats below ln M from which a value counts as saturated.
+        margin: nats below ln M from which a value counts as saturated, ½ ln M at most.
 
     Raises:
         ShapeError: if the two are not of one shape (M, H) with M ≥ 2.
@@ -57,11 +57,12 @@ def mixture(
     """
     mean, logvar = checked(mean, logvar)
     columns = zip(mean.unbind(1), logvar.unbind(1), strict=True)
+    ceiling = math.log(len(mean))
     return Reading(
         shares=torch.stack([_shares(*column) for column in columns], 1),
         bound="lower",
-        ceiling=math.log(len(mean)),
-        margin=margin,
+        ceiling=ceiling,
+        margin=closeness(ceiling, margin),
         note="against the mixture of all posteriors, by quadrature: a lower bound in expectation "
         f"that cannot exceed ln {len(mean)}",
     )

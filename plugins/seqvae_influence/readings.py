@@ -10,7 +10,7 @@ from seqvae_core.components import Estimate
 from seqvae_core.errors import DataError, ShapeError
 from seqvae_estimators.errors_of_means import standard_error
 
-__all__ = ["MARGIN", "Reading", "checked", "weigh"]
+__all__ = ["MARGIN", "Reading", "checked", "closeness", "weigh"]
 
 MARGIN = 1.0
 
@@ -77,6 +77,16 @@ class Reading:
         """
         note = "Σ_h I(x; z_h) = I(x; z) + TC(q(z))"
         return weigh(self.shares.sum(1), self.bound, note, unit=self.unit)
+
+
+def closeness(ceiling: float, margin: float) -> float:
+    """Return the nats below a ceiling that count as near it, half of them at most.
+
+    Example:
+        >>> round(closeness(math.log(2), 1.0), 3)  # of two posteriors not all is near
+        0.347
+    """
+    return min(margin, 0.5 * ceiling)
 
 
 def weigh(

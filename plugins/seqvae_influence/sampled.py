@@ -8,7 +8,7 @@ from torch import Tensor
 from seqvae_basics.distributions import Gaussian
 from seqvae_core.errors import ShapeError
 from seqvae_core.noise import Noise
-from seqvae_influence.readings import MARGIN, Reading, checked
+from seqvae_influence.readings import MARGIN, Reading, checked, closeness
 from seqvae_tasks.input_information import Shares, aggregated
 
 __all__ = ["HELD", "joint_shares", "leave_one_out", "monte_carlo"]
@@ -36,7 +36,7 @@ def monte_carlo(
         noise: what the samples are drawn from.
         samples: of each posterior.
         held: numbers held at a time, which bounds the memory and changes no result.
-        margin: nats below ln M from which a value counts as saturated.
+        margin: nats below ln M from which a value counts as saturated, ½ ln M at most.
 
     Raises:
         ShapeError: if the two are not of one shape (M, H) with M ≥ 2.
@@ -48,7 +48,7 @@ def monte_carlo(
         shares=torch.stack([shares.mi for shares in found], 1),
         bound="lower",
         ceiling=math.log(len(mean)),
-        margin=margin,
+        margin=closeness(math.log(len(mean)), margin),
         note=f"against the mixture of all posteriors, {samples} samples of each: a lower bound in "
         f"expectation, at most ln {len(mean)} in expectation",
     )

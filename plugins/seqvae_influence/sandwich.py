@@ -59,7 +59,7 @@ class Sandwich:
         ]
         if saturated := int(self.mixture.saturated.sum()):
             notes.append(
-                f"{saturated} factors are saturated, within {self.mixture.margin:g} nats of "
+                f"{saturated} factors are saturated, within {self.mixture.margin:.3g} nats of "
                 f"ln {len(self.mixture.shares)}: they may carry any amount above"
             )
         if self.leave_one_out is None:
@@ -117,7 +117,7 @@ def sandwich(
         noise: what leaving one out samples from.
         samples: of each posterior, for leaving one out, which costs samples · M² · H exponentials.
         held: numbers held at a time, which bounds the memory and changes no result.
-        margin: nats below ln M from which the mixture counts as saturated.
+        margin: nats below ln M from which the mixture counts as saturated, ½ ln M at most.
         decoded: the decoded side, if it is known, for a column of its own.
         pairs: whether to leave one out, which alone compares all pairs of posteriors.
         unit: which posteriors belong together, numbered from 0: errors are then those of units,

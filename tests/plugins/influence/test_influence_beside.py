@@ -10,8 +10,11 @@ from posteriors import gaussian_channel
 from strategies import normal
 from torch import nn
 
-from seqvae_basics.config import Framewise, GaussianLikelihood
-from seqvae_core.records import Noise
+from seqvae_basics.config import Framewise, GaussianLikelihood, Identity
+from seqvae_basics.distributions import Gaussian
+from seqvae_core.components import Encoder
+from seqvae_core.functional import masked_mean
+from seqvae_core.records import Noise, Splits, Variable
 from seqvae_core.testing.small import small_model, small_shapes, small_splits
 from seqvae_influence.beside import column_norms, probe_factors
 from seqvae_influence.config import Influence
@@ -85,6 +88,48 @@ def test_sequences_stay_on_one_side_and_their_number_makes_the_error():
     assert len(torch.unique(found.unit)) == 50
     alone = found.shares.std(0) / math.sqrt(250)
     assert found.stderr.item() == pytest.approx(math.sqrt(5.0) * alone.item(), rel=0.03)
+
+
+class Twins(Encoder):
+    """Both factors have the mean frame for their mean, and independent noise."""
+
+    def __init__(self):
+        super().__init__()
+        self.logvar = nn.Parameter(torch.full((2,), math.log(0.05)))
+
+    def forward(self, features, mask, draw):
+        draw("z", Gaussian(masked_mean(features, mask).expand(-1, 2), self.logvar))
+
+
+def twins():
+    """Return a model that decodes the first of two factors with equal means, and its data."""
+    latents = {"z": Variable(name="z", scope="global", shape=(2,))}
+    shapes = evolve(small_shapes(frame=(1,)), labels={}, latents=latents)
+    model = small_model(
+        shapes, backbone=Identity(), decoder=Framewise(hidden=(1,)), likelihood=GaussianLikelihood()
+    )
+    model.encoder = Twins()
+    model.decoder.layers = nn.Sequential(nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        model.decoder.layers[0].weight.copy_(torch.tensor([[1.0, 0.0]]))
+        model.likelihood.mean.layer.weight.fill_(1.0)
+    items = [{"x": row[None]} for row in (math.sqrt(0.95) * normal(0, 1000, 1)).float()]
+    return model, Splits(train=items[:10], valid=[], test=items)
+
+
+@pytest.mark.statistical
+def test_what_is_decoded_tells_an_ignored_factor_by_its_twin_unless_both_are_drawn_apart():
+    """Samples of the twins correlate with 0.95: -½ ln(1 - 0.95²) nats, within 0.1 (seed fixed)."""
+    model, data = twins()
+    plain = {"norms": 0, "labels": (), "pairs": 0, "decoded_as": "mean"}
+    alike, apart = (run(model, data, decoded=kind, **plain) for kind in ("posterior", "prior"))
+    truth = -0.5 * math.log(1.0 - 0.95**2)
+    assert alike.metrics["decoded/z/1"] == pytest.approx(truth, abs=0.1)
+    assert apart.metrics["decoded/z/1"] == pytest.approx(0.0, abs=0.1)
+    for found in (alike, apart):
+        assert found.metrics["decoded/z/0"] > 2.0
+    assert any("one that the decoder ignores" in note for note in alike.notes)
+    assert any("of the prior: factors are independent" in note for note in apart.notes)
 
 
 # The decoder's derivatives and labels ------------------------------------------------------------

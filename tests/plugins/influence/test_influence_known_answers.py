@@ -10,7 +10,9 @@ from strategies import normal
 from seqvae_core.errors import ShapeError
 from seqvae_core.noise import Noise
 from seqvae_influence.closed_form import (
+    SUMMED,
     free_mean_form,
+    joint_closed_form,
     kl_to_prior,
     zero_mean_form,
 )
@@ -150,7 +152,11 @@ def test_the_joint_information_and_the_total_correlation_of_gaussians_are_found(
         (found.total_correlation, total_correlation),
     ):
         assert estimate.value == pytest.approx(truth, abs=4.0 * estimate.stderr + 0.01)
-    assert found.total_correlation_bound == pytest.approx(total_correlation, abs=0.05)
+    least = found.total_correlation_bound
+    assert least.bound == "lower"
+    assert 0.0 < least.stderr < found.factors.stderr + found.joint_bound.stderr
+    assert least.value == pytest.approx(total_correlation, abs=4.0 * least.stderr + 0.01)
+    assert least.value == pytest.approx(found.factors.value - found.joint_bound.value)
     assert found.marginals.value == pytest.approx(0.0, abs=0.01)
 
 
@@ -170,6 +176,39 @@ def test_a_joint_information_near_the_ceiling_is_not_given_as_an_estimate(varian
     assert why in found.note
     truth = -0.5 * factors * math.log(variance)
     assert found.joint_bound.value == pytest.approx(truth, rel=0.02)
+
+
+@pytest.mark.parametrize("logvar", [-10.0, -20.0, -26.0])
+def test_two_equal_factors_hold_together_what_their_mean_does(logvar):
+    """½ ln((2v + σ²)/σ²), also where the covariance is singular to twelve digits."""
+    mean = normal(6, 300, 1).repeat(1, 2)
+    found = joint_closed_form(mean, torch.full_like(mean, logvar))
+    noise, spread = math.exp(logvar), float(mean[:, 0].var(correction=0))
+    truth = 0.5 * math.log((2.0 * spread + noise) / noise)
+    assert found.value == pytest.approx(truth, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("mean", "logvar"),
+    [(normal(6, 300, 1).repeat(1, 2), -34.0), (normal(6, 300, 1).repeat(1, 2), -40.0),
+     (normal(6, 300, 1).repeat(1, 3), -60.0), (normal(6, 20, 40), -36.0)],
+    ids=["two alike", "two more alike", "three alike", "more factors than posteriors"],
+)  # fmt: skip
+def test_where_a_joint_gaussian_is_singular_the_sum_over_factors_takes_its_place(mean, logvar):
+    table = mean, torch.full_like(mean, logvar)
+    found = decompose(*table, Noise(0))
+    assert found.joint_bound.note == joint_closed_form(*table).note == SUMMED
+    assert found.joint_bound.bound == "upper"
+    assert found.joint_bound.value == pytest.approx(float(free_mean_form(*table).value.sum()))
+    assert math.isfinite(found.total_correlation_bound.value)
+
+
+def test_of_two_posteriors_not_every_factor_is_saturated():
+    """The margin is half of ln M at most: ln 2 is less than one nat."""
+    mean = torch.tensor([[0.0, -9.0], [0.5, 9.0]])
+    found = mixture(mean, torch.zeros(2, 2))
+    assert found.saturated.tolist() == [False, True]
+    assert mixture(mean.repeat(50, 1), torch.zeros(100, 2)).margin == 1.0
 
 
 # The sandwich -----------------------------------------------------------------------------------

@@ -264,6 +264,30 @@ def test_numbers_frames_and_single_classes_have_no_floor():
     assert "tick: not applicable, the data have no such label of sequences" in notes
 
 
+def test_the_error_of_the_class_information_is_that_of_units():
+    """Four takes of each sequence: an error of sequences would be half of that of the units."""
+    data = splits(100, 75)
+    for part in (data.train, data.test):
+        part[:] = [{**item, "who": number} for number, item in enumerate(part) for _ in range(4)]
+    errors = {}
+    for unit in (None, "who"):
+        result = run(FanoBound(labels=("half",), latent="z", keep=(2,), unit=unit), data=data)
+        rows = result.tables["z: error of telling half"]
+        errors[unit] = next(row["standard error"] for row in rows if row["kept"] == 2)
+    assert errors["who"] == pytest.approx(2.0 * errors[None], rel=0.35)
+    assert any("of units of equal 'who'" in note for note in result.notes)
+
+
+def test_a_single_unit_has_no_error_and_no_floor_that_is_safe():
+    data = splits(60, 40)
+    for item in (*data.train, *data.test):
+        item["who"] = 0
+    result = run(FanoBound(labels=("half",), latent="z", keep=(2,), unit="who"), data=data)
+    for row in result.tables["z: error of telling half"]:
+        assert row["standard error"] is None
+        assert row["says"] == "nothing"
+
+
 # Reconstruction --------------------------------------------------------------------------------
 
 
@@ -347,6 +371,32 @@ def test_dropping_factors_raises_floor_and_error_from_one():
         result.metrics[f"factor/z/{count}"] <= result.metrics[f"ratio/z/{count}"] + 1e-9
         for count in (3, 2, 1, 0)
     )
+
+
+class OffCentre(Channels):
+    """Moves the means of z by 2, which tells nothing and is far from the prior."""
+
+    def forward(self, features, mask, draw):
+        super().forward(features, mask, lambda name, law: draw(
+            name, Gaussian(law.mean + 2.0, self.logvar) if name == "z" else law
+        ))  # fmt: skip
+
+
+@pytest.mark.parametrize("posteriors", [50, 300])
+def test_the_floor_rises_at_most_by_what_the_dropped_factors_hold_however_far_from_the_prior(
+    posteriors,
+):
+    """Of 6 numbers of x; their KLs to the prior would be 2 nats more each."""
+    made = model()
+    made.encoder = OffCentre()
+    result = run(ReconstructionBound(latent="z", keep=(2, 1), posteriors=posteriors), made)
+    truth = [-0.5 * math.log(variance) for variance in VARIANCES.tolist()]
+    for kept in range(4):
+        expected = math.exp(2.0 * sum(truth[kept:]) / 6.0)
+        assert result.metrics[f"factor/z/{kept}"] == pytest.approx(expected, rel=0.1)
+    [table] = [rows for title, rows in result.tables.items() if "what dropping factors" in title]
+    assert "the floor rises by at most" in table[0]
+    assert any("floor rises by at most exp(2ΔI/d)" in note for note in result.notes)
 
 
 def test_where_the_entropy_or_one_length_is_missing_there_is_no_absolute_floor():

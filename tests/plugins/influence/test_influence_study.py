@@ -107,6 +107,54 @@ def test_the_page_of_one_record_tests_nothing_yet(setting, tmp_path):
     assert page.count("\n## ") == 2
 
 
+def page_of(setting, change, folder):
+    """Return the page of five records of one data set, the figures of the second changed."""
+    records = [record(setting, seed) for seed in SEEDS]
+    change(records[1]["figures"])
+    write(records, folder)
+    return (folder / "influence.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("known", ["the interval", "the accuracy alone"])
+def test_a_seed_whose_whole_model_is_at_chance_needs_no_number_of_factors(known, tmp_path):
+    setting = SETTINGS[3]
+    start = f"factor-selection/retrained/{setting.factors}/{setting.label}/mi"
+
+    def at_chance(figures):
+        for count in (32, 16, 8, 4, 2, 0):
+            figures[f"{start}/{count}"] = 0.25 if known == "the interval" else 0.1
+        if known == "the interval":
+            figures |= {f"{start}/32/low": 0.08, f"{start}/32/high": 0.42}
+
+    page = page_of(setting, at_chance, tmp_path)
+    assert "seed by seed: 32, 32, 32, 32, not above chance." in page
+    wide = "accuracy by all, over test sequences, is 34 points wide on average: the test part is sm"
+    assert (wide in page) == (known == "the interval")
+
+
+def test_the_sum_of_closed_forms_stands_beside_the_published_one_or_between_what_is_known(tmp_path):
+    def whole(figures):
+        del figures["influence/mi/z/1"]
+        figures["sandwich/z/0/zero mean"] = 2.9
+
+    assert "| 2.9 |" in page_of(SETTINGS[0], whole, tmp_path)
+    page = page_of(SETTINGS[0], lambda figures: figures.update({"influence/kl/z": 21.0}), tmp_path)
+    assert "| between Σ I_M and the KL, 21 |" in page
+    assert "differs from them in kind" in page
+    published = next(line for line in page.splitlines() if line.startswith("| published notebook"))
+    titles = next(line for line in page.splitlines() if "Σ closed form, nats" in line)
+    at = titles.split(" | ").index("Σ closed form, nats")
+    assert published.split("|")[at + 1].strip() == "33.4"
+
+
+def test_the_page_says_at_most_and_which_orders_the_study_left_out(tmp_path):
+    page = page_of(SETTINGS[0], lambda figures: None, tmp_path)
+    assert "floor of the squared error rises by at most" in page
+    assert "not among the study's orders (`by`)" in page
+    asked = {by for setting in SETTINGS for by in selection(setting)["by"]}
+    assert not asked & {"active-units", "closed-form"}
+
+
 def test_the_page_of_a_record_without_figures_is_still_a_page(tmp_path):
     bare = {**record(SETTINGS[0], 1), "figures": {}}
     write([bare], tmp_path)
