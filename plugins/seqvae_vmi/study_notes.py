@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from seqvae_core.study import Record
-from seqvae_tasks.contrasts import paired
-from seqvae_vmi.study import ARMS, JOINT, KEPT, TEMPERATURES, Contrast
+from seqvae_tasks.contrasts import paired, verdict
+from seqvae_vmi.study import ARMS, JOINT, KEPT, SEEDS, TEMPERATURES, Contrast
 from seqvae_vmi.study_plot import Found, keys_of, values_of
 
 __all__ = [
@@ -177,20 +177,20 @@ def speech(found: Found, columns: Mapping[str, str]) -> list[str]:
         )
         tests[title] = paired([a - b for a, b in zip(one, other, strict=True)])
     inside, outside, *_ = tests.values()
-    verdict = "is not shown: the interval of what is read off z[:2] contains 0"
-    if inside.low > 0.0 or inside.high < 0.0:
-        more = "more" if inside.low > 0.0 else "less"
-        verdict = f"{'is' if more == 'more' else 'is not'} seen: {more} is read off z[:2]"
+    said = "not all seeds are there"
+    if len(shared) == len(SEEDS):
+        said = f"p = {inside.p:.2g}, {verdict(inside, inside.p, 'above 0')}"
     rest = "z[2:] is not seen to change"
     if outside.low > 0.0 or outside.high < 0.0:
         rest = f"z[2:] holds {'more' if outside.low > 0.0 else 'less'} than without"
     return [
-        f"VMI - VAE over {len(shared)} seeds, not tested:\n",
+        f"VMI - VAE over {len(shared)} seeds. One contrast is tested, that of z[:2], claimed to be "
+        "above 0; it was fixed when three of the seeds had been seen.\n",
         *(
             f"- {title}: {test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]"
             for title, test in tests.items()
         ),
         "",
-        f"That VMI concentrates the speaker in z[:2] {verdict}; {rest}. The bound is of pairs from "
+        f"That VMI concentrates the speaker in z[:2]: {said}; {rest}. The bound is of pairs from "
         "the posterior: what z[:2] and the reconstruction share.\n",
     ]

@@ -122,8 +122,8 @@ def _budget(found: Found) -> str:
         f"- Fixed before the study was run, in `seqvae_vmi/study.py`: {len(SEEDS)} seeds and the "
         f"{len(CONTRASTS)} contrasts with what the paper claims. One cell was run in full before "
         "that, to see what it takes, and its test figures were seen: c had collapsed. A Q for c "
-        "alone, in place of one for c and z[:2], came of it. Gaussian MNIST and speech are "
-        "descriptive.\n"
+        "alone, in place of one for c and z[:2], came of it. Gaussian MNIST is "
+        "descriptive; of speech see there.\n"
     )
 
 
