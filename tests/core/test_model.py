@@ -146,7 +146,9 @@ def test_tensors_dicts_batches_and_lists_are_the_same_sequences(build):
     expected = model.encode(x, mask=MASK)["s"]
     for given_ in ({"x": x, "mask": MASK}, Batch.of(x, mask=MASK)):
         assert model.encode(given_)["s"].equal(expected)
-    assert model.encode(x[:1].tolist())["s"].equal(expected[:1])
+    alone = model.encode(x[:1].tolist())["s"]
+    assert alone.equal(model.encode(x[:1])["s"])
+    torch.testing.assert_close(alone, expected[:1])  # a batch of another size rounds otherwise
 
 
 @pytest.mark.parametrize(
