@@ -78,7 +78,7 @@ def spread(values: Sequence[float]) -> str:
     """
     centre = mean(values)
     if len(values) == 1:
-        return f"{centre:.3g}"
+        return f"{centre:.1f}" if abs(centre) >= 1000.0 else f"{centre:.3g}"
     deviation = stdev(values)
     digits = max(0, 1 - math.floor(math.log10(deviation))) if deviation > 0.0 else 7
     if digits > 6:  # nothing to round to

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 from seqvae_core.files import write_atomic
 from seqvae_core.study import Record
@@ -216,11 +216,7 @@ def _joint(found: Found) -> list[str]:
 
 
 def _shown(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    if abs(mean(values)) < 100.0:
-        return spread(values)
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+    return spread(values) if values else ""
 
 
 def _table(found: Found, data: str, columns: Mapping[str, str]) -> list[str]:

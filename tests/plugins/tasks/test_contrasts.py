@@ -15,6 +15,7 @@ from seqvae_tasks.contrasts import spread
         ([0.114, 0.114], "0.114 ± 0"),
         ([2.302585, 2.302585 + 1e-9], "2.3 ± 7.1e-10"),
         ([0.25], "0.25"),
+        ([-1019.42], "-1019.4"),
     ],
 )
 def test_a_mean_has_the_digits_of_its_deviation(values, text):
