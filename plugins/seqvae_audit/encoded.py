@@ -15,7 +15,7 @@ from seqvae_audit.wrapped import Form
 from seqvae_core.errors import DataError
 from seqvae_core.noise import Noise
 from seqvae_core.records import Batch
-from seqvae_influence.readings import Reading, closeness
+from seqvae_influence.readings import Reading
 from seqvae_influence.sandwich import Sandwich, averaged, sandwich
 from seqvae_tasks.sequences import choose
 
@@ -100,15 +100,8 @@ class Readings:
     @property
     def saturated(self) -> Tensor:
         """Whether each factor is near its ceiling, or near that of frames that are alike, (H,)."""
-        return self.sandwich.mixture.saturated | self.near_alike
-
-    @property
-    def near_alike(self) -> Tensor:
-        """Whether each factor is as far up as frames that are alike can be, (H,) bool."""
         mixed = self.sandwich.mixture
-        if self.alike is None:
-            return torch.zeros_like(mixed.saturated)
-        return mixed.value > self.alike - closeness(self.alike, mixed.margin)
+        return mixed.saturated if self.alike is None else mixed.saturated | mixed.near(self.alike)
 
 
 def read_factors(

@@ -14,7 +14,6 @@ from seqvae_audit.material import Material
 from seqvae_audit.options import Options
 from seqvae_audit.verdict import Verdict
 from seqvae_audit.wrapped import Form
-from seqvae_influence.readings import closeness
 
 __all__ = ["FORMAT", "Findings", "record"]
 
@@ -149,15 +148,10 @@ class Findings:
 
     def alike(self) -> str:
         """Return what is said of factors at the ceiling of frames that are alike, if there are."""
-        ceiling, near = self.readings.alike, int(self.readings.near_alike.sum())
-        if ceiling is None or not near:
+        ceiling = self.readings.alike
+        if ceiling is None:
             return ""
-        within = closeness(ceiling, self.options.margin)
-        return (
-            f"{near} factors are within {within:.3g} nats of the ln of the "
-            f"{round(math.exp(ceiling))} sequences, {ceiling:.3g}: where a sequence's frames are "
-            "alike, that is their ceiling"
-        )
+        return self.readings.sandwich.mixture.alike(round(math.exp(ceiling)))
 
     def not_applicable(self) -> list[dict[str, str]]:
         """Return what was not read, and why."""

@@ -17,7 +17,6 @@ from seqvae_influence.decomposition import Decomposition, decompose
 from seqvae_influence.influence_picture import stems
 from seqvae_influence.posteriors import Posteriors
 from seqvae_influence.ranking import largest_gap, rank_correlations
-from seqvae_influence.readings import closeness
 from seqvae_influence.sandwich import Sandwich, sandwich
 from seqvae_tasks.rates import active
 from seqvae_tasks.representations import Array
@@ -228,19 +227,12 @@ class Finding:
         """Return what follows from frames of one sequence being alike."""
         if self.table.unit is None:
             return []
-        count, mixed = int(self.table.unit.max()) + 1, self.sandwich.mixture
-        within = closeness(math.log(count), mixed.margin)
-        near = int((mixed.value > math.log(count) - within).sum())
-        notes = [
+        alike = self.sandwich.mixture.alike(int(self.table.unit.max()) + 1)
+        return [
             "no leave-one-out and no joint mixture: frames of a sequence may be alike, and then "
-            "stand in for the one left out; errors are those of sequences"
+            "stand in for the one left out; errors are those of sequences",
+            *([alike] if alike else []),
         ]
-        if near:
-            notes.append(
-                f"{near} factors are within {within:.3g} nats of the ln of the {count} "
-                "sequences: where a sequence's frames are alike, that is their ceiling"
-            )
-        return notes
 
 
 def _shown(value: float) -> float | None:

@@ -58,6 +58,21 @@ class Reading:
         """Whether each factor is so near the ceiling that it may be anything above, (H,) bool."""
         return self.value > self.ceiling - self.margin
 
+    def near(self, ceiling: float) -> Tensor:  # (H,) bool
+        """Return whether each factor is as near to another ceiling, or above it."""
+        return self.value > ceiling - closeness(ceiling, self.margin)
+
+    def alike(self, sequences: int) -> str:
+        """Say how many factors are at the ceiling of frames that are alike in each sequence."""
+        ceiling = math.log(sequences)
+        if not (near := int(self.near(ceiling).sum())):
+            return ""
+        return (
+            f"{near} factors are within {closeness(ceiling, self.margin):.3g} nats of the ln of "
+            f"the {sequences} sequences, {ceiling:.3g}: where a sequence's frames are alike, that "
+            "is their ceiling"
+        )
+
     def estimates(self) -> list[Estimate]:
         """Return each factor's number as an `Estimate`, whose note also warns of saturation."""
         warning = f"; saturated: it may be any amount above {self.ceiling - self.margin:.3g} nats"
