@@ -102,14 +102,14 @@ def _jl1(settings: str) -> tuple[str, ...]:
     return _penalty("jacobian-l1", 0.1, f", {settings}")
 
 
-_ELU = "model.decoder.activation=elu"
+_GELU = "model.decoder.activation=gelu"
 
 GROUPS = {
     "confirmatory": "β = 4: the β-VAE, Jacobian L1 and L2 at γ = 0.1",
     "long": "The same for 30,000 steps",
     "gamma": "Other γ",
     "estimator": "Jacobian L1 at γ = 0.1 by other estimators",
-    "smooth": "With a smooth decoder, ELU in the place of ReLU",
+    "smooth": "With a smooth decoder, GELU in the place of ReLU",
     "beta": "The β-VAE at other β, to be compared at equal ELBO",
     "baselines": "Other regularizers",
     "speech": "The global latent of speech: a DSAE on TIMIT, with the penalty on z",
@@ -140,11 +140,11 @@ ARMS = (
         overrides=_jl1("rows=32")),
     Arm(key="published", title="ε = 0.001, all columns (published)", group="estimator",
         overrides=_jl1("epsilon=0.001, columns=0")),
-    Arm(key="elu-beta-vae", title="β-VAE", group="smooth", overrides=(_ELU,)),
-    Arm(key="elu-jl1", title="JL1, ε = 0.1, 1 column", group="smooth",
-        overrides=(_ELU, *_penalty("jacobian-l1", 0.1))),
-    Arm(key="elu-forward", title="JL1, autodiff, 1 column", group="smooth",
-        overrides=(_ELU, *_jl1('method="forward"'))),
+    Arm(key="gelu-beta-vae", title="β-VAE", group="smooth", overrides=(_GELU,)),
+    Arm(key="gelu-jl1", title="JL1, ε = 0.1, 1 column", group="smooth",
+        overrides=(_GELU, *_penalty("jacobian-l1", 0.1))),
+    Arm(key="gelu-forward", title="JL1, autodiff, 1 column", group="smooth",
+        overrides=(_GELU, *_jl1('method="forward"'))),
     *(Arm(key=f"beta-{beta}", title=f"β-VAE, β = {beta}", group="beta",
           overrides=(f"model.latents.z.kl.weight={beta}",)) for beta in (5, 6)),
     *(Arm(key=name, title=title, group="baselines", preset=f"three-dots-{name}")
