@@ -11,6 +11,7 @@ from seqvae_core.study import Cell, Record, Study, drawn
 __all__ = [
     "ARMS",
     "CONTRASTS",
+    "FEW",
     "GROUPS",
     "IDENTITY",
     "PICTURED",

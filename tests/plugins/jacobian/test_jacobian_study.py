@@ -107,6 +107,33 @@ def test_local_mig_is_compared_at_equal_elbo_between_the_beta_vaes(tmp_path):
     assert "none of them has it: theirs are -320 to -260 nats" in page(found, tmp_path)
 
 
+def test_an_estimator_is_set_against_the_beta_vae_of_its_own_seeds_and_decoder(tmp_path):
+    shifts = {"beta-vae": 0.05, "jl1": 0.07, "half": 0.06, "gelu-beta-vae": 0.1, "gelu-jl1": 0.13}
+    found = records(lambda arm: shifts[arm], seeds=(1, 2), arms=shifts)
+    found = [r for r in found if "half/seed-2" not in r["key"]]
+    table = page(found, tmp_path).split("## What an estimator brings")[1].split("## ")[0]
+    assert (
+        "| ε = 0.1, 1 column (the default) | 1.97 | +0.020, +0.020 | +0.0080 | +0.0041 |" in table
+    )
+    assert "| ε = 0.1, 1 column of half of the batch | 1.58 | +0.010 | +0.0040 | +0.0025 |" in table
+    assert "| GELU: JL1, ε = 0.1, 1 column |  | +0.030, +0.030 | +0.0120 |  |" in table
+    assert "autodiff" not in table
+
+
+def test_costs_are_those_of_the_readme():
+    readme = (Path(study.__file__).parent / "README.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in readme.splitlines() if line.count("|") == 4]
+    cost = {
+        row[0]: row[1] for row in reversed(rows) if len(row) > 1
+    }  # finite differences come first
+    measured = {
+        "jl1": cost["finite differences, 1 column"], "fine": cost["finite differences, 1 column"],
+        "half": cost["of half of the batch"], "published": cost["all columns"],
+        "forward": cost["autodiff, 1 column"],
+    }  # fmt: skip
+    assert {key: str(cost) for key, cost in study_page.COSTS.items() if cost} == measured
+
+
 def test_a_whole_study_misses_nothing(tmp_path):
     assert "Not run yet" not in page(records(lambda arm: 0.0), tmp_path)
 
