@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from seqvae_core.pictures import INK, STRIP, draw, figure, png, tidy
+from seqvae_core.pictures import INK, draw, figure, png, tidy
 from seqvae_tasks.representations import Array
 
 __all__ = ["draw_columns"]
 
 _LINES = 15  # channels up to which a reconstruction is drawn as lines
+_FRAMES = 2  # of a video, side by side
 
 
 def draw_columns(
@@ -19,15 +20,17 @@ def draw_columns(
 ) -> bytes:
     """Draw K columns of each item beside its reconstruction, all on one symmetric scale.
 
-    Frames (C,) become a map of channels over time; frames (C, H, W) become pictures, up to eight
-    side by side, and of several channels the one that changes most at a place.
+    Frames (C,) become a map of channels over time; frames (C, H, W) become pictures, the first and
+    the last side by side, and of several channels the one that changes most at a place.
 
     Args:
         items: reconstructions, and derivatives of them.
         titles: what each column is called.
     """
-    cells = [[mean, *columns] for mean, columns in items]
-    vectors = cells[0][0].ndim == 2
+    vectors = items[0][0].ndim == 2
+    cells = [
+        [cell if vectors else _ends(cell) for cell in (mean, *columns)] for mean, columns in items
+    ]
     low = min(float(line[0].min()) for line in cells)
     high = max(float(line[0].max()) for line in cells)
     limit = max(float(np.abs(cell).max()) for line in cells for cell in line[1:]) or 1.0
@@ -63,17 +66,21 @@ def _signed(axes: Any, cell: Array, limit: float) -> Any:
     return axes.imshow(_strip(cell), **scale)
 
 
-def _strip(cell: Array) -> Array:  # (T, C, H, W) -> (H, up to 8 W)
-    chosen = np.linspace(0, len(cell) - 1, min(len(cell), STRIP)).round().astype(int)
-    frames = cell[chosen]
-    most = np.abs(frames).argmax(1)[:, None]
-    strongest: Array = np.take_along_axis(frames, most, 1)[:, 0]
+def _ends(cell: Array) -> Array:
+    chosen = np.linspace(0, len(cell) - 1, min(len(cell), _FRAMES)).round().astype(int)
+    ends: Array = cell[chosen]
+    return ends
+
+
+def _strip(cell: Array) -> Array:  # (T, C, H, W) -> (H, T W)
+    most = np.abs(cell).argmax(1)[:, None]
+    strongest: Array = np.take_along_axis(cell, most, 1)[:, 0]
     return np.concatenate(list(strongest), axis=1)
 
 
 def _size(shape: tuple[int, ...], frames: int) -> tuple[float, float]:
     if len(shape) == 1:
         return 1.7, 1.7
-    aspect = min(frames, STRIP) * shape[2] / shape[1]
+    aspect = frames * shape[2] / shape[1]
     width = min(max(1.2, 0.6 * aspect), 4.0)
     return width, width / aspect + 0.15

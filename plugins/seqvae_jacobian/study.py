@@ -29,7 +29,8 @@ STEPS = {"three-dots": 2500, "three-dots-long": 30000}
 RISES = {"three-dots": 1000, "three-dots-long": 10000, "timit": 160, "sprites": 160}
 SEEDS = (1, 2, 3, 4, 5)
 FEW = (1, 2)
-PICTURED = 1  # the seed whose columns are drawn
+PICTURED = 1  # the seed whose columns are drawn, of these groups
+DRAWN = ("confirmatory", "long", "estimator", "smooth", "speech", "sprites")
 RADII = (0.1, 0.2, 0.3, 0.6, 1.0)
 POINTS = 3000
 
@@ -141,13 +142,13 @@ ARMS = (
         overrides=_jl1("rows=32")),
     Arm(key="published", title="ε = 0.001, all columns (published)", group="estimator",
         overrides=_jl1("epsilon=0.001, columns=0")),
-    Arm(key="gelu-beta-vae", title="β-VAE", group="smooth", overrides=(_GELU,)),
-    Arm(key="gelu-jl1", title="JL1, ε = 0.1, 1 column", group="smooth",
+    Arm(key="gelu-beta-vae", title="β-VAE, GELU", group="smooth", overrides=(_GELU,)),
+    Arm(key="gelu-jl1", title="ε = 0.1, 1 column, GELU", group="smooth",
         overrides=(_GELU, *_penalty("jacobian-l1", 0.1))),
-    Arm(key="gelu-forward", title="JL1, autodiff, 1 column", group="smooth",
+    Arm(key="gelu-forward", title="autodiff, 1 column, GELU", group="smooth",
         overrides=(_GELU, *_jl1('method="forward"'))),
     *(Arm(key=f"beta-{beta}", title=f"β-VAE, β = {beta}", group="beta",
-          overrides=(f"model.latents.z.kl.weight={beta}",)) for beta in (5, 6)),
+          overrides=(f"model.latents.z.kl.weight={beta}",)) for beta in (6, 8)),
     *(Arm(key=name, title=title, group="baselines", preset=f"three-dots-{name}")
       for name, title in (("factor-vae", "FactorVAE, γ = 30"), ("beta-tcvae", "β-TCVAE, β = 4"),
                           ("dip-vae-i", "DIP-VAE-I"), ("dip-vae-ii", "DIP-VAE-II"))),
@@ -224,7 +225,8 @@ def _page(records: Sequence[Record], folder: Path) -> None:
 
 def _pictures(run: Path) -> Mapping[str, bytes]:
     """Return z's columns of one seed's decoder, by its arm."""
-    if run.name != f"seed-{PICTURED}":
+    drawn_too = {arm.key for arm in ARMS if arm.group in DRAWN}
+    if run.name != f"seed-{PICTURED}" or run.parent.name not in drawn_too:
         return {}
     found = drawn(run, "jacobian-columns", "z: ")
     return {f"columns-{run.parent.name}": picture for picture in found}

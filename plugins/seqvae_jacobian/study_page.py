@@ -90,13 +90,17 @@ def write(records: Sequence[Record], folder: Path) -> None:
     write_atomic(folder / "jacobian.png", _plot(found))
     parts.append("![local MIG against ρ, and against the ELBO](jacobian.png)\n")
     parts += [
-        f"{arm.title}, seed {PICTURED}: the decoder's columns, the largest norms first\n\n"
-        f"![columns of the Jacobian, {arm.title}](jacobian-columns-{arm.key}.png)\n"
+        f"{_named(arm)}, seed {PICTURED}: the decoder's columns, the largest norms first\n\n"
+        f"![columns of the Jacobian, {_named(arm)}](jacobian-columns-{arm.key}.png)\n"
         for arm in ARMS
         if (folder / f"jacobian-columns-{arm.key}.png").is_file()
     ]
     parts += _missing(found)
     write_atomic(folder / "jacobian.md", "\n".join(parts))
+
+
+def _named(arm: Arm) -> str:
+    return arm.title if arm.data in STEPS else f"{arm.title} on {arm.data}"
 
 
 def _seeds(found: Found, arm: str) -> list[int]:
@@ -166,9 +170,8 @@ def _estimators(found: Found) -> list[str]:
         cost = COSTS[key]
         steps = STEPS["three-dots"] / 1000.0
         each = "" if cost is None else f"{mean(rises) / (cost * steps):+.4f}"
-        network = "GELU: " if control != "beta-vae" else ""
         lines.append(
-            f"| {network}{titles[key]} | {cost or ''} | {', '.join(f'{r:+.3f}' for r in rises)} | "
+            f"| {titles[key]} | {cost or ''} | {', '.join(f'{r:+.3f}' for r in rises)} | "
             f"{mean(rises) / steps:+.4f} | {each} |"
         )
     if not lines:
@@ -188,17 +191,16 @@ def _estimators(found: Found) -> list[str]:
 
 def _equal_elbo(found: Found) -> list[str]:
     """Compare local MIG with that of a β-VAE of the same ELBO, between those of three β."""
-    points = sorted(
-        (
-            mean(_values(found, arm, COLUMNS["ELBO"])),
-            mean(_values(found, arm, COLUMNS["local MIG"])),
-        )
-        for arm in ("beta-vae", "beta-5", "beta-6")
-        if _seeds(found, arm)
-    )
-    if len(points) < 3 or not _seeds(found, "jl1"):
+    arms = ("beta-vae", "beta-6", "beta-8")
+    seeds = [seed for seed in FEW if all((arm, seed) in found for arm in ("jl1", *arms))]
+    if not seeds:
         return []
-    elbo, mig = (mean(_values(found, "jl1", COLUMNS[name])) for name in ("ELBO", "local MIG"))
+
+    def point(arm: str) -> tuple[float, float]:
+        known = [found[arm, seed]["figures"] for seed in seeds]
+        return mean(f[COLUMNS["ELBO"]] for f in known), mean(f[_MIG] for f in known)
+
+    (elbo, mig), points = point("jl1"), sorted(map(point, arms))
     elbos, migs = zip(*points, strict=True)
     if not elbos[0] <= elbo <= elbos[-1]:
         said = (
@@ -207,10 +209,11 @@ def _equal_elbo(found: Found) -> list[str]:
         )
     else:
         said = f"of {np.interp(elbo, elbos, migs):.3f}, interpolated"
+    which = " and ".join(map(str, seeds))
     return [
         "## At equal ELBO\n",
-        f"JL1 at γ = 0.1 has an ELBO of {elbo:.0f} nats and a local MIG of {mig:.3f} at ρ = 0.1. "
-        f"Of β-VAEs with β = 4, 5 and 6 at that ELBO: {said}. Not tested.\n",
+        f"Seed {which}: JL1 at γ = 0.1 has an ELBO of {elbo:.0f} nats and a local MIG of {mig:.3f} "
+        f"at ρ = 0.1. Of β-VAEs with β = 4, 6 and 8 at that ELBO: {said}. Not tested.\n",
     ]
 
 

@@ -19,6 +19,7 @@ from seqvae_core.records import Noise, Splits
 from seqvae_core.testing.small import small_model, small_shapes, small_splits
 from seqvae_jacobian.columns import Measures, measure
 from seqvae_jacobian.columns_config import JacobianColumns
+from seqvae_jacobian.columns_picture import draw_columns
 from seqvae_jacobian.config import JacobianL1
 from seqvae_tasks.derivatives import mean_columns
 from seqvae_tasks.pictures import evenly
@@ -230,6 +231,16 @@ def test_there_is_one_picture_a_latent_of_vectors_and_of_images(frame):
 
     assert list(found.figures) == ["z: columns of the Jacobian", "s: columns of the Jacobian"]
     assert all(content.startswith(PNG) for content in found.figures.values())
+
+
+def test_of_a_video_the_first_and_the_last_frame_are_drawn():
+    video = np.zeros((8, 1, 16, 16))
+    video[[0, -1]] = np.random.default_rng(0).normal(size=(2, 1, 16, 16))
+    ends = video[[0, -1]]
+
+    whole, short = (draw_columns([(each, each[None])], ["z[0]"]) for each in (video, ends))
+
+    assert whole == short
 
 
 def test_only_the_latent_that_is_asked_for_is_looked_at():
