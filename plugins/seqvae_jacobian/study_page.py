@@ -1,6 +1,6 @@
 """The page of the study of Jacobian L1: contrasts, tables and plots, from the records alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -11,7 +11,6 @@ from seqvae_core.study import Record
 from seqvae_jacobian.study import (
     ARMS,
     CONTRASTS,
-    FEW,
     GROUPS,
     IDENTITY,
     PICTURED,
@@ -21,6 +20,7 @@ from seqvae_jacobian.study import (
     Arm,
     Contrast,
 )
+from seqvae_jacobian.study_comparisons import ELBO, MIG, Found, equal_elbo, estimators
 from seqvae_tasks.contrasts import Tested, adjusted, paired, spread, verdict
 
 __all__ = ["write"]
@@ -34,14 +34,11 @@ PUBLISHED = {
                    0.3: (".827 (.0115)", ".895 (.0085)"), 0.6: (".714 (.018)", ".796 (.017)"),
                    1.0: (".439 (.036)", ".454 (.036)")},
 }  # fmt: skip
-# processor time of a step over a plain one's, as measured by `make bench`; with GELU it was not
-COSTS = {"jl1": 1.97, "fine": 1.97, "half": 1.58, "forward": 2.9, "published": 7.6,
-         "gelu-jl1": None, "gelu-forward": None}  # fmt: skip
 COLUMNS = {
-    "local MIG": "local-disentanglement/mig/0.1",
+    "local MIG": MIG,
     "on fresh clusters": "fresh/fresh/mig/0.1",
     "local modularity": "local-disentanglement/modularity/0.1",
-    "ELBO": "rates/elbo",
+    "ELBO": ELBO,
     "KL": "rates/kl/z",
     "MSE": "reconstruction/mse",
     "Σ|J|": "jacobian-columns/l1/z",
@@ -72,16 +69,12 @@ LEGENDS = {
     "hair a has, decoded with z of b (1 is all); ",
 }
 
-_MIG = COLUMNS["local MIG"]
-
-Found = Mapping[tuple[str, int], Record]
-
 
 def write(records: Sequence[Record], folder: Path) -> None:
     """Write `jacobian.md` and its plots."""
     head = (Path(__file__).parent / "study_head.md").read_text(encoding="utf-8")
     found = {(r["key"].split("/")[1], r["seed"]): r for r in records}
-    parts = [head, *_contrasts(found), *_estimators(found), *_equal_elbo(found),
+    parts = [head, *_contrasts(found), *estimators(found), *equal_elbo(found),
              *_radii(found)]  # fmt: skip
     for group, title in GROUPS.items():
         arms = [arm for arm in ARMS if arm.group == group and _seeds(found, arm.key)]
@@ -152,69 +145,6 @@ def _tested(found: Found, contrast: Contrast) -> Tested | None:
         for arm in contrast.arms
     }
     return paired([a - b for a, b in zip(value[one], value[other], strict=True)])
-
-
-def _estimators(found: Found) -> list[str]:
-    """Set what each estimator brought beside its cost, on the seeds that it shares with all."""
-    titles = {arm.key: arm.title for arm in ARMS} | {"jl1": "ε = 0.1, 1 column (the default)"}
-    controls = {key: "gelu-beta-vae" if key.startswith("gelu") else "beta-vae" for key in COSTS}
-    lines = []
-    for key, control in controls.items():
-        seeds = [seed for seed in FEW if {(key, seed), (control, seed)} <= found.keys()]
-        if not seeds:
-            continue
-        rises = [
-            found[key, seed]["figures"][_MIG] - found[control, seed]["figures"][_MIG]
-            for seed in seeds
-        ]
-        cost = COSTS[key]
-        steps = STEPS["three-dots"] / 1000.0
-        each = "" if cost is None else f"{mean(rises) / (cost * steps):+.4f}"
-        lines.append(
-            f"| {titles[key]} | {cost or ''} | {', '.join(f'{r:+.3f}' for r in rises)} | "
-            f"{mean(rises) / steps:+.4f} | {each} |"
-        )
-    if not lines:
-        return []
-    return [
-        "## What an estimator brings for what it costs\n",
-        f"Local MIG at ρ = 0.1 after {STEPS['three-dots']} steps, less that of the β-VAE of the "
-        f"same seed, for seeds {' and '.join(map(str, FEW))}; the same by 1000 steps, and by the "
-        "time of 1000 plain ones. Costs, in plain steps, are those of the plugin's README. Not "
-        "tested, and over so few seeds no ranking.\n",
-        "| estimator | cost | seed by seed | by 1000 steps | by the time of 1000 plain ones |",
-        "|---|---|---|---|---|",
-        *lines,
-        "",
-    ]
-
-
-def _equal_elbo(found: Found) -> list[str]:
-    """Compare local MIG with that of a β-VAE of the same ELBO, between those of three β."""
-    arms = ("beta-vae", "beta-6", "beta-8")
-    seeds = [seed for seed in FEW if all((arm, seed) in found for arm in ("jl1", *arms))]
-    if not seeds:
-        return []
-
-    def point(arm: str) -> tuple[float, float]:
-        known = [found[arm, seed]["figures"] for seed in seeds]
-        return mean(f[COLUMNS["ELBO"]] for f in known), mean(f[_MIG] for f in known)
-
-    (elbo, mig), points = point("jl1"), sorted(map(point, arms))
-    elbos, migs = zip(*points, strict=True)
-    if not elbos[0] <= elbo <= elbos[-1]:
-        said = (
-            f"none of them has it: theirs are {elbos[0]:.0f} to {elbos[-1]:.0f} nats, with local "
-            f"MIG from {min(migs):.3f} to {max(migs):.3f}"
-        )
-    else:
-        said = f"of {np.interp(elbo, elbos, migs):.3f}, interpolated"
-    which = " and ".join(map(str, seeds))
-    return [
-        "## At equal ELBO\n",
-        f"Seed {which}: JL1 at γ = 0.1 has an ELBO of {elbo:.0f} nats and a local MIG of {mig:.3f} "
-        f"at ρ = 0.1. Of β-VAEs with β = 4, 6 and 8 at that ELBO: {said}. Not tested.\n",
-    ]
 
 
 def _radii(found: Found) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from seqvae_core import train
 from seqvae_core.experiment import Experiment
 from seqvae_core.plugins import Plugins
-from seqvae_jacobian import study, study_page
+from seqvae_jacobian import study, study_comparisons, study_page
 
 PLUGINS = Plugins.load()
 ROOTS = {name: Path(f"{{{name}}}") for name in study.STUDY.roots}
@@ -133,7 +133,7 @@ def test_costs_are_those_of_the_readme():
         "half": cost["of half of the batch"], "published": cost["all columns"],
         "forward": cost["autodiff, 1 column"],
     }  # fmt: skip
-    assert {key: str(cost) for key, cost in study_page.COSTS.items() if cost} == measured
+    assert {key: str(cost) for key, cost in study_comparisons.COSTS.items() if cost} == measured
 
 
 def test_a_whole_study_misses_nothing(tmp_path):
