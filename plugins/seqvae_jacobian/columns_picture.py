@@ -11,7 +11,6 @@ from seqvae_tasks.representations import Array
 __all__ = ["draw_columns"]
 
 _LINES = 15  # channels up to which a reconstruction is drawn as lines
-_FRAMES = 2  # of a video, side by side
 
 
 def draw_columns(
@@ -67,9 +66,7 @@ def _signed(axes: Any, cell: Array, limit: float) -> Any:
 
 
 def _ends(cell: Array) -> Array:
-    chosen = np.linspace(0, len(cell) - 1, min(len(cell), _FRAMES)).round().astype(int)
-    ends: Array = cell[chosen]
-    return ends
+    return cell[[0, -1]] if len(cell) > 1 else cell
 
 
 def _strip(cell: Array) -> Array:  # (T, C, H, W) -> (H, T W)

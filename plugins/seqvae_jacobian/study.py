@@ -225,8 +225,8 @@ def _page(records: Sequence[Record], folder: Path) -> None:
 
 def _pictures(run: Path) -> Mapping[str, bytes]:
     """Return z's columns of one seed's decoder, by its arm."""
-    drawn_too = {arm.key for arm in ARMS if arm.group in DRAWN}
-    if run.name != f"seed-{PICTURED}" or run.parent.name not in drawn_too:
+    pictured = {arm.key for arm in ARMS if arm.group in DRAWN}
+    if run.name != f"seed-{PICTURED}" or run.parent.name not in pictured:
         return {}
     found = drawn(run, "jacobian-columns", "z: ")
     return {f"columns-{run.parent.name}": picture for picture in found}
