@@ -21,7 +21,8 @@ class Pythae:
 
     def __init__(self, model: Any):
         self.model = model
-        kind = type(model).__name__
+        kinds = [each.__name__ for each in type(model).__mro__ if _maker(each) == "pythae"]
+        kind = next((each for each in kinds if each in (*_FLOWS, *_CURVED)), "")
         if kind in _FLOWS:
             raise ShapeError(
                 f"pythae's {kind} has a posterior that a flow makes of its encoder's Gaussian; an "
@@ -75,9 +76,13 @@ class Diffusers:
 
 def adapted(model: Any) -> Any:
     """Return a model of pythae or diffusers as an object with encode and decode; else itself."""
-    makers = {each.__module__.partition(".")[0] for each in type(model).__mro__}
+    makers = {_maker(each) for each in type(model).__mro__}
     if not isinstance(model, nn.Module):
         return model
     if "pythae" in makers:
         return Pythae(model)
     return Diffusers(model) if "diffusers" in makers else model
+
+
+def _maker(kind: type) -> str:
+    return kind.__module__.partition(".")[0]

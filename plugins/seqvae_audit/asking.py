@@ -70,6 +70,8 @@ def asked(
         ConfigError: if one of those given is unknown, or its settings are wrong, or two have one
             name.
     """
+    if tasks is not None and not isinstance(tasks, (list, tuple)):
+        raise ConfigError(f"expected tasks as a list of names or settings, got {tasks!r} @ $.tasks")
     known = plugins.components("task")
     found = []
     for each in _STANDARD if tasks is None else tasks:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from attrs import evolve, field, frozen
@@ -143,9 +143,12 @@ def audit(
         >>> found.verdict.of("matters")
         (0, 1)
     """
+    modules: list[Any] = [module]
+    if isinstance(module, Iterable) and not isinstance(module, nn.Module):
+        modules = list(module)
+    _check_arguments(modules, options, part, seed)
     if out is not None:
         check_place(Path(out))
-    modules = [module] if isinstance(module, nn.Module) else list(module)
     if model is not None and encode is None and decode is None:
         callables = callables_of(model, type(model).__name__)
         callables = evolve(callables, modules=(*callables.modules, *modules))
@@ -169,6 +172,19 @@ def audit(
     if out is not None:
         found.write(out)
     return found
+
+
+def _check_arguments(modules: list[Any], options: Any, part: Any, seed: Any) -> None:
+    parts = get_args(Part)
+    seeded_by = isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0
+    for what, value, wanted, fits in (
+        ("module", modules, "modules", all(isinstance(each, nn.Module) for each in modules)),
+        ("options", options, "Options", options is None or isinstance(options, Options)),
+        ("part", part, f"one of {', '.join(parts)}", part is None or part in parts),
+        ("seed", seed, "a whole number, 0 or more", seed is None or seeded_by),
+    ):
+        if not fits:
+            raise ConfigError(f"expected {what} as {wanted}, got {value!r}")
 
 
 def examine(

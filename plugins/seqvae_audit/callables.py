@@ -20,6 +20,7 @@ from seqvae_core.plugins import did_you_mean
 __all__ = ["Callables", "callables_of", "imported", "told"]
 
 _DEPTH = 5  # of objects in objects that are looked into for modules
+_LIBRARIES = ("builtins", "torch")  # whose classes name no module of the model's
 _OPAQUE = (type, types.ModuleType, torch.Tensor, np.ndarray, str, bytes, int, float, type(None))
 
 
@@ -32,8 +33,6 @@ class Callables:
         encode: from x to posteriors, see `seqvae_audit.protocol`.
         decode: from z to the mean of x.
         modules: what is set to evaluation mode meanwhile, and then put back.
-        copied: whether a deep copy of the functions takes their modules along, so that a copy of
-            the model can be reset and compared with.
         device: where it is to run; where it is if None.
     """
 
@@ -41,7 +40,6 @@ class Callables:
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
     modules: tuple[nn.Module, ...] = ()
-    copied: bool = False
     device: str | None = None
 
     @classmethod
@@ -67,8 +65,13 @@ class Callables:
             encode=encode,
             decode=decode,
             modules=tuple({id(module): module for module in used}.values()),
-            copied=all(_copied(function) for function in (encode, decode)),
         )
+
+    def apart_from(self, other: "Callables") -> bool:
+        """Return whether both functions have modules, and none of them is of the other's."""
+        mine = [_used(self.encode), _used(self.decode)]
+        theirs = {id(module) for module in other.modules}
+        return all(mine) and not any(id(module) in theirs for used in mine for module in used)
 
     @property
     def like(self) -> torch.Tensor:
@@ -104,22 +107,15 @@ class Callables:
                 part.training = mode
 
     def _move(self, device: str | torch.device | None) -> None:
+        if device is None:
+            return
         try:
-            for module in self.modules if device is not None else ():
+            if torch.empty(0, device=device).is_meta:
+                raise RuntimeError("it computes nothing")
+            for module in self.modules:
                 module.to(device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"cannot use device '{device}': {told(error)}") from None
-
-
-def _owner(function: Any) -> Any:
-    if isinstance(function, functools.partial):
-        return _owner(function.func)
-    return function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
-
-
-def _copied(function: Any) -> bool:
-    owner = _owner(function)
-    return isinstance(owner, nn.Module) or hasattr(owner, "__dict__")
 
 
 def _used(function: Any) -> list[nn.Module]:
@@ -138,7 +134,9 @@ def _held(value: Any) -> list[Any]:
     """Return what a value is made of, so far as modules may be among it."""
     if isinstance(value, nn.Module):  # its own are a part of it; those in a list, say, are not
         parts = [vars(part).items() for part in value.modules()]
-        return [each for part in parts for name, each in part if not name.startswith("_")]
+        held = [each for part in parts for name, each in part if not name.startswith("_")]
+        return held + [each for kind in {type(part) for part in value.modules()}
+                       for each in _methods(kind)]  # fmt: skip
     if isinstance(value, dict):
         return list(value.values())
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -148,12 +146,20 @@ def _held(value: Any) -> list[Any]:
     if inspect.ismethod(value):
         return [value.__self__, value.__func__]
     held = list(getattr(value, "__dict__", {}).values())
-    if inspect.isfunction(value):
+    if not inspect.isfunction(value):
+        held += _methods(type(value))
+    else:
         held += [value.__defaults__, value.__kwdefaults__]
         with suppress(ValueError):  # a name that is not bound yet
             named = inspect.getclosurevars(value)
             held += [*named.nonlocals.values(), *named.globals.values()]
     return held
+
+
+def _methods(kind: type) -> list[Any]:
+    """Return the functions of a class, since what they name is used by its objects."""
+    kinds = [each for each in kind.__mro__ if each.__module__.partition(".")[0] not in _LIBRARIES]
+    return [each for base in kinds for each in vars(base).values() if inspect.isfunction(each)]
 
 
 def callables_of(found: Any, name: str) -> Callables:
@@ -208,7 +214,9 @@ def imported(text: str) -> Callables:
     for part in path.split("."):
         if not hasattr(found, part):
             known = [each for each in dir(found) if not each.startswith("_")]
-            raise ConfigError(f"'{place}' has no '{path}'{did_you_mean(part, known)}")
+            hint = did_you_mean(part, known)
+            file = f", in {module.__file__}" if getattr(module, "__file__", None) else ""
+            raise ConfigError(f"'{place}' has no '{path}'{hint}{file}")
         found = getattr(found, part)
     faced = hasattr(found, "encode") and hasattr(found, "decode")
     if callable(found) and (inspect.isclass(found) or not (faced or isinstance(found, nn.Module))):

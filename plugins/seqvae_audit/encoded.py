@@ -81,8 +81,8 @@ class Readings:
     Attributes:
         sandwich: I(x; z_h) with its bounds and the KL to N(0, 1).
         marginal: KL(q(z_h)‖N(0, 1)) of the aggregate, the KL less I_M: an upper bound.
-        mean: of the aggregate, (H,).
-        variance: of the aggregate, (H,).
+        mean: of the aggregate, (H,); of a map the mean over places.
+        variance: of the aggregate, (H,); of a map the mean over places, of each place's own.
         alike: of frames the ln of their sequences, which is the ceiling of I_M where the frames of
             a sequence are alike; None otherwise.
         rows: how many posteriors a mixture has.
@@ -133,8 +133,9 @@ def read_factors(
         mean, logvar = mean.flatten(0, 1)[rows], logvar.flatten(0, 1)[rows]
         unit = torch.unique(rows // frames, return_inverse=True)[1]
         found = sandwich(mean, logvar, noise, margin=margin, unit=unit)
-        alike = math.log(int(unit.max()) + 1)
-        what = f"q(s_th|x) of {len(rows)} frames of {count} sequences; errors are of sequences"
+        drawn = int(unit.max()) + 1
+        alike = math.log(drawn)
+        what = f"q(s_th|x) of {len(rows)} frames of {drawn} sequences; errors are of sequences"
     else:
         parts = [
             sandwich(mean[:, place], logvar[:, place], noise, margin=margin, pairs=False)
@@ -148,12 +149,12 @@ def read_factors(
         )
     apart = found.kl.shares - found.mixture.shares
     marginal = evolve(found.kl, shares=apart, note="KL(q(z_h)‖N(0, 1)), an upper bound")
-    flat, spread = mean.flatten(0, -2), logvar.exp().flatten(0, -2)
+    variance = logvar.exp().mean(0) + mean.var(0, correction=0)  # of a map, place by place
     return Readings(
         sandwich=found,
         marginal=marginal,
-        mean=flat.mean(0),
-        variance=spread.mean(0) + flat.var(0, correction=0),
+        mean=mean.flatten(0, -2).mean(0),
+        variance=variance if variance.ndim == 1 else variance.mean(0),
         alike=alike,
         rows=count if form.kind != "frames" else len(mean),
         what=what,

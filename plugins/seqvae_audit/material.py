@@ -15,6 +15,8 @@ from seqvae_core.errors import ConfigError, DataError
 from seqvae_core.loading import check_splits, data_shapes
 from seqvae_core.plugins import Plugins, did_you_mean
 from seqvae_core.records import Splits
+from seqvae_data.config import CacheConfig
+from seqvae_data.numpy_files import open_arrays
 
 __all__ = ["Material", "Part", "gather", "given"]
 
@@ -100,7 +102,7 @@ def gather(
     path = Path(source)
     plain: dict[str, Any]
     if arrays := path.suffix in (".npy", ".npz"):
-        plain = {"data": _arrays(path, time)}
+        plain = {"data": _arrays(path)}
     else:
         found = sources.read(source, plugins, [])
         plain = {key: found[key] for key in ("data", "seed") if key in found}
@@ -111,6 +113,8 @@ def gather(
         )
     if "data" not in plain:
         raise ConfigError(f"'{source}' has no section [data]")
+    if arrays:
+        path = _settle_time(plain["data"], path, time)
     config = structure_component("dataset", plain["data"], plugins)
     seed = structure(plain.get("seed", 0), int, plugins) if seed is None else seed
     splits = check_splits(config.build(DataRequest(seed=seed)))
@@ -125,29 +129,30 @@ def gather(
     )
 
 
-def _arrays(path: Path, time: bool | None) -> dict[str, Any]:
-    """Return the settings of an array file, which is looked into for the axes of x."""
+def _arrays(path: Path) -> dict[str, Any]:
+    """Return the settings of an array file."""
     if not path.is_file():
         raise ConfigError(f"no such file: {path}")
-    if time is None:
-        time = _axes(path) not in (2, 4)
     return {
-        "name": "arrays", "path": str(path.resolve()), "time": time, "normalise": False,
+        "name": "arrays", "path": str(path.resolve()), "normalise": False,
         "split": {"test": 0.5, "valid": 0.0},
     }  # fmt: skip
 
 
-def _axes(path: Path) -> int:
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found.ndim
-        with found:
-            for name in ("x", "x_test", "x_train"):
-                if name in found:
-                    return int(found[name].ndim)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+def _settle_time(settings: dict[str, Any], path: Path, time: bool | None) -> Path:
+    """Say in the settings whether x has an axis of time, by its axes; return whose they are."""
+    path = Path(str(settings.get("path", path)))
+    if time is None and "time" not in settings:
+        time = _axes(path, str(settings.get("key", "x"))) not in (2, 4)
+    settings.setdefault("time", time)
+    return path
+
+
+def _axes(path: Path, key: str) -> int:
+    stored = open_arrays(path, CacheConfig(), key)
+    for name in (key, f"{key}_test", f"{key}_train"):
+        if name in stored:
+            return stored[name].ndim
     return 3  # whatever is wrong with it is told by who reads it
 
 
@@ -157,12 +162,10 @@ def _left_out(path: Path, settings: Mapping[str, Any], splits: Splits) -> tuple[
         return ()
     read = {settings.get("key", "x"), "mask", "length", *data_shapes(splits).labels}
     said = []
-    with np.load(path, allow_pickle=False) as found:
-        for name in found.files:
-            if _whole(name) not in read:
-                shape = found[name].shape
-                said.append(f"array '{name}' of {path.name} is left out: of shape {shape}, it has "
-                            "other rows than x")  # fmt: skip
+    for name, array in open_arrays(path, CacheConfig()).items():
+        if _whole(name) not in read:
+            said.append(f"array '{name}' of {path.name} is left out: of shape {array.shape}, it "
+                        "has other rows than x")  # fmt: skip
     return tuple(said)
 
 
@@ -189,15 +192,13 @@ def given(
     table = dict(data) if isinstance(data, Mapping) else {"x": data}
     if "x" not in table:
         raise DataError(f"expected data with 'x', got {', '.join(map(str, table)) or 'nothing'}")
-    try:
-        x = torch.as_tensor(np.asarray(table.pop("x")))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"expected x as an array: {' '.join(str(error).split())}") from None
+    x = _tensor(table.pop("x"))
     if x.ndim < 2 or len(x) < 2:
         raise DataError(f"expected x of two or more rows (N, *frame), got {tuple(x.shape)}")
     if time is None:
         time = x.ndim not in (2, 4)
-    x = x if time else x[:, None]
+    if not time:  # (N, H, W) are images of one channel, as in a file
+        x = x[:, None, None] if x.ndim == 3 else x[:, None]
     x = x[..., None] if x.ndim == 2 else x
     labels, classes = _labels(table, len(x))
     items = [{"x": row, **{name: label[i] for name, label in labels.items()}}
@@ -213,6 +214,19 @@ def given(
     return Material(source="array", splits=splits, part=part or "all", seed=seed, time=time)
 
 
+def _tensor(x: Any) -> torch.Tensor:
+    try:
+        if isinstance(x, torch.Tensor):
+            found = x.detach().cpu().to_dense()
+        else:
+            found = torch.as_tensor(np.ascontiguousarray(x))  # torch takes no negative strides
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"expected x as an array: {' '.join(str(error).split())}") from None
+    if found.is_complex():
+        raise DataError(f"expected x of real numbers, got {found.dtype}")
+    return found.float() if found.dtype in (torch.bfloat16, torch.float16) else found
+
+
 def _labels(
     table: Mapping[str, Any], rows: int
 ) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
@@ -221,6 +235,10 @@ def _labels(
         label = np.asarray(value)
         if label.ndim < 1 or len(label) != rows:
             raise DataError(f"label '{name}': expected {rows} rows, got shape {label.shape}")
+        if label.dtype.kind == "O" and all(isinstance(each, str) for each in label.flat):
+            label = label.astype(str)  # as columns of text are in pandas
+        if label.dtype.kind not in "fiubUS":
+            raise DataError(f"label '{name}': expected numbers or text, got {label.dtype}")
         if label.dtype.kind in "US":
             known, label = np.unique(label, return_inverse=True)
             classes[str(name)] = tuple(map(str, known))

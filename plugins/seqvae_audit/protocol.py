@@ -102,13 +102,14 @@ def check_finite(value: Tensor, what: str) -> None:
 def array_of(value: Any) -> Tensor | None:
     """Return an array of any library as a floating tensor, None for anything else."""
     if isinstance(value, Tensor):
-        return value if value.is_floating_point() else value.float()
+        return None if value.is_complex() else value if value.is_floating_point() else value.float()
     if callable(value) or not hasattr(value, "__array__"):
         return None
     found = np.asarray(value)
     if found.dtype.kind not in "fiub":
         return None
-    return torch.as_tensor(found if found.dtype == np.float64 else found.astype(np.float32))
+    kept = found if found.dtype == np.float64 else found.astype(np.float32)
+    return torch.as_tensor(np.ascontiguousarray(kept))  # torch takes no negative strides
 
 
 def _member(value: Any, name: str, default: Any = None) -> Any:

@@ -16,6 +16,7 @@ from seqvae_core.errors import DataError, ShapeError
 __all__ = ["Trial", "attempt"]
 
 _CLOSE = 1e-3  # of the spread: what the arithmetic of one batch may differ from another's
+_ROUNDING = 4e-6  # of the largest number, some tens of float32's steps
 
 
 @frozen(eq=False, kw_only=True)
@@ -53,13 +54,13 @@ def attempt(
     form = Form(
         kind="vector", latent=(), frame=tuple(x.shape[2:]), frames=frames, batch_size=batch_size
     )
-    mean, logvar, form = _encoded(callables, x, form)
-    kind, shape = _latent(mean, x, frames)
-    form = evolve(form, kind=kind, latent=shape)
-    for what, value in (("the mean of encode(x)", mean), ("the log variance of encode(x)", logvar)):
+    form, mean, logvar, decoded = _ran(callables, x, form)
+    for what, value in (
+        ("the mean of encode(x)", mean),
+        ("the log variance of encode(x)", logvar),
+        ("decode(z)", decoded),
+    ):
         check_finite(value, what)
-    decoded = form.decoded(callables, mean)
-    check_finite(decoded, "decode(z)")
     again = form.encoded(callables, x)[0], form.decoded(callables, mean)
     found = [
         *_random("encode", mean, again[0]),
@@ -72,17 +73,23 @@ def attempt(
     return Trial(form=evolve(form, differentiable=differentiable), warnings=found)
 
 
-def _encoded(callables: Callables, x: Tensor, form: Form) -> tuple[Tensor, Tensor, Form]:
-    """Encode with tensors, or with numpy arrays where no module is seen and tensors fail."""
+def _ran(callables: Callables, x: Tensor, form: Form) -> tuple[Form, Tensor, Tensor, Tensor]:
+    """Encode and decode tensors, or numpy arrays where no module is seen and tensors fail."""
     try:
-        return *form.encoded(callables, x), form
+        return _through(callables, x, form)
     except ModelError:
         if callables.modules:
             raise
-        arrays = evolve(form, numpy=True)
         with suppress(ModelError):  # the first error is what is told
-            return *arrays.encoded(callables, x), arrays
+            return _through(callables, x, evolve(form, numpy=True))
         raise
+
+
+def _through(callables: Callables, x: Tensor, form: Form) -> tuple[Form, Tensor, Tensor, Tensor]:
+    mean, logvar = form.encoded(callables, x)
+    kind, shape = _latent(mean, x, form.frames)
+    form = evolve(form, kind=kind, latent=shape)
+    return form, mean, logvar, form.decoded(callables, mean)
 
 
 def _latent(mean: Tensor, x: Tensor, frames: int) -> tuple[Any, tuple[int, ...]]:
@@ -108,13 +115,20 @@ def _latent(mean: Tensor, x: Tensor, frames: int) -> tuple[Any, tuple[int, ...]]
 # What a user should look at ----------------------------------------------------------------------
 
 
-def _spread(value: Tensor) -> float:
-    return max(float(value.std()), 1e-12)
+def _differ(first: Tensor, second: Tensor, known: Tensor, close: float) -> float | None:
+    """Return by how much two answers differ at most, if it is more than the arithmetic explains.
+
+    Each number of a row is held to its own spread over the rows that are known, and all to what
+    float32 leaves of the largest.
+    """
+    spread = known.std(0, correction=0)
+    allowed = close * spread.clamp(min=0.1 * float(spread.median())) + _ROUNDING * known.abs().max()
+    differences = (first - second).abs()
+    return float(differences.max()) if bool((differences > allowed).any()) else None
 
 
 def _random(which: str, first: Tensor, second: Tensor) -> list[str]:
-    apart = float((first - second).abs().max())
-    if apart <= _CLOSE * _spread(first):
+    if (apart := _differ(first, second, first, _CLOSE)) is None:
         return []
     return [
         f"{which} is random: two calls on one batch differ by up to {apart:.3g}. It should give "
@@ -128,8 +142,7 @@ def _coupled(callables: Callables, form: Form, x: Tensor, mean: Tensor) -> list[
         alone = form.encoded(callables, x[:1])[0]
     except ModelError as error:
         return [f"encode takes no single row, which later calls may need: {error}"]
-    apart = float((alone - mean[:1]).abs().max())
-    if apart <= 10.0 * _CLOSE * _spread(mean):
+    if (apart := _differ(alone, mean[:1], mean, 10.0 * _CLOSE)) is None:
         return []
     return [
         f"what encode gives for a row depends on the others of its batch: alone it differs by up "

@@ -101,8 +101,8 @@ class Form:
 
 
 def called(function: Callable[[Any], Any], value: Tensor, form: Form) -> Any:
-    """Call a function in the arrays that it takes."""
-    given: Any = value.numpy(force=True).astype(np.float32) if form.numpy else value
+    """Call a function in the arrays that it takes, a copy, as it may work in place."""
+    given: Any = value.numpy(force=True).astype(np.float32) if form.numpy else value.clone()
     return function(given)
 
 
@@ -115,7 +115,7 @@ def _ran(
         return reading(called(function, part, form))
     except SeqVAEError as error:
         raise ModelError(str(error)) from error
-    except Exception as error:  # somebody else's code
+    except (Exception, SystemExit) as error:  # somebody else's code
         given = which[-2]
         raise ModelError(
             f"{which} failed for {given} of shape {tuple(part.shape)}: {told(error)}"
@@ -141,14 +141,14 @@ class _Holder(nn.Module):
         self.held = nn.ModuleList(callables.modules)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Holder":
-        if not self.callables.copied:
-            raise ShapeError(
-                "a plain function cannot be copied with its weights; pass methods of the model, "
-                "or the model itself, where a task is to compare with an untrained copy"
-            )
         made = object.__new__(type(self))
         memo[id(self)] = made
         made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        if not made.callables.apart_from(self.callables):
+            raise ShapeError(
+                "these functions cannot be copied with their weights; pass methods of the model, "
+                "or the model itself, where a task is to compare with an untrained copy"
+            )
         return made
 
 

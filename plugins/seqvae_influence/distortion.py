@@ -1,6 +1,7 @@
 """The least squared error that the information in the latents allows: the function and the task."""
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from seqvae_tasks.statistics import bootstrap, ratio
 
 __all__ = ["reconstruction_bound", "reconstruction_floor"]
 
+_LARGEST = math.log(sys.float_info.max)
 _ENOUGH = 10  # posteriors for each number of a covariance
 
 
@@ -47,7 +49,18 @@ def reconstruction_floor(numbers: int, entropy: float, information: float) -> fl
         >>> round(reconstruction_floor(2, gaussian, 0.0), 6)
         2.0
     """
-    return numbers / (2.0 * math.pi * math.e) * math.exp(2.0 / numbers * (entropy - information))
+    return numbers / (2.0 * math.pi * math.e) * _exp(2.0 / numbers * (entropy - information))
+
+
+def _exp(power: float) -> float:
+    return math.exp(power) if power < _LARGEST else math.inf
+
+
+def _times(value: float, whole: float) -> float:
+    """Return their ratio; NaN of two that are 0."""
+    if whole:
+        return value / whole
+    return math.inf if value else math.nan
 
 
 @torch.no_grad()
@@ -139,7 +152,7 @@ class _Task:
             table.append({
                 "I(x; z) at most, by": title, "nats": round(information, 4),
                 "least error": float(f"{floor:.5g}"), "measured": measured.text(digits=4),
-                "times the least": round(measured.value / floor, 3),
+                "times the least": round(_times(measured.value, floor), 3),
             })  # fmt: skip
         result.tables["the least squared error of a sequence"] = table
         result.notes.append(
@@ -175,8 +188,8 @@ class _Task:
             errors = self._errors(
                 lambda latents, kept=kept: {**latents, name: zeroed(latents[name], kept)}
             )
-            factor = math.exp(2.0 * float(lost[count]) / numbers)
-            rise = float(errors.mean()) / whole
+            factor = _exp(2.0 * float(lost[count]) / numbers)
+            rise = _times(float(errors.mean()), whole)
             named = {f"factor/{name}/{count}": factor, f"ratio/{name}/{count}": rise}
             result.metrics.update(named)
             table.append({

@@ -47,8 +47,11 @@ class Sandwich:
 
     @property
     def upper(self) -> Reading:
-        """Factor by factor the lower of the free-mean form and of leave-one-out, if it is there."""
-        return _lower_of(self.free_mean, self.leave_one_out)
+        """Factor by factor the lower of the free-mean form and of leave-one-out, if it is there.
+
+        Leave-one-out counts as the mixture where its samples put it below that.
+        """
+        return _lower_of(self.free_mean, self.leave_one_out, self.mixture)
 
     @property
     def notes(self) -> list[str]:
@@ -145,7 +148,7 @@ def sandwich(
         zero_mean=of_units(zero_mean_form(mean, logvar)),
         kl=of_units(kl_to_prior(mean, logvar)),
         order=order,
-        apart=_apart(mixed, _lower_of(free, left_out), order),
+        apart=_apart(mixed, _lower_of(free, left_out, mixed), order),
         decoded=decoded,
     )
 
@@ -177,11 +180,12 @@ def averaged(parts: Sequence[Sandwich]) -> Sandwich:
     )
 
 
-def _lower_of(free: Reading, left_out: Reading | None) -> Reading:
-    """Return, factor by factor, the lower of the two upper bounds."""
+def _lower_of(free: Reading, left_out: Reading | None, mixed: Reading) -> Reading:
+    """Return, factor by factor, the lower of the two upper bounds, and not below the mixture."""
     if left_out is None:
         return free
-    shares = torch.where(left_out.value < free.value, left_out.shares, free.shares)
+    others = torch.where(left_out.value < mixed.value, mixed.shares, left_out.shares)
+    shares = torch.where(left_out.value < free.value, others, free.shares)
     return evolve(free, shares=shares, note="the lower of leave-one-out and the closed form")
 
 

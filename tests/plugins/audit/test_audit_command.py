@@ -296,7 +296,7 @@ def test_a_preset_lends_its_data(plugins):
 
 def test_a_file_that_is_no_array_is_said(plugins, tmp_path):
     (tmp_path / "x.npy").write_text("words")
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match="damaged, or not a NumPy file"):
         gather(tmp_path / "x.npy", plugins)
 
 

@@ -420,7 +420,7 @@ def test_a_comparison_with_an_untrained_copy_is_refused_where_there_is_none():
     labels = (X[:, 0] > 0.0).long()
     found = audit(encode=encode, decode=decode, data={"x": X, "y": labels}, tasks=["probe"])
     assert found.content["tasks"]["probe"]["state"] == "not applicable"
-    assert "cannot be copied with its weights" in found.content["tasks"]["probe"]["why"]
+    assert "cannot be copied with their weights" in found.content["tasks"]["probe"]["why"]
 
 
 def test_an_unknown_task_is_refused_before_the_work_is_done():
