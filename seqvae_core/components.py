@@ -5,6 +5,7 @@ kind's base here. `couples_batch` says that the rows of a batch influence one an
 `min_batch` is the smallest batch that it can work on.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -283,7 +284,7 @@ class RegularizerConfig(Component):
     kind: ClassVar[str] = "regularizer"
 
     label: str | None = None
-    weight: float = field(default=1.0, validator=validators.ge(0.0))
+    weight: float = field(default=1.0, validator=[validators.ge(0.0), validators.lt(math.inf)])
     schedule: Schedule = CONSTANT
 
     @abstractmethod

@@ -31,7 +31,7 @@ def make_fabric(
 
     Args:
         devices: how many processes; under torchrun its own number is taken.
-        precision: "32-true", "bf16-mixed", "64-true", ...
+        precision: "32-true", "64-true", "bf16-mixed" or "16-mixed".
         accelerator: "auto", "cpu" or "cuda".
 
     Raises:
@@ -40,6 +40,11 @@ def make_fabric(
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+    if str(precision) in ("16-true", "bf16-true"):
+        raise ConfigError(
+            f"precision '{precision}' would keep weights in 16 bits, which sums of KLs do not "
+            "stand; expected 32-true, 64-true, bf16-mixed or 16-mixed"
+        )
     world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"

@@ -67,9 +67,14 @@ class Order:
             )
         share(self.batch_size, self.world, self.accumulate)
 
+    @property
+    def size(self) -> int:
+        """Items of one micro-batch."""
+        return share(self.batch_size, self.world, self.accumulate)
+
     def step(self, step: int) -> list[list[int]]:
         """Return the micro-batches of this rank at `step`, counted from 0."""
-        size = share(self.batch_size, self.world, self.accumulate)
+        size = self.size
         first = self.rank * self.accumulate * size
         flat = self.batch(step)[first : first + self.accumulate * size]
         return [flat[start : start + size] for start in range(0, len(flat), size)]

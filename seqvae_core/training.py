@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from seqvae_core.components import Critic
 from seqvae_core.devices import deferred_signals, make_fabric, make_optimizer
-from seqvae_core.errors import TrainingError
+from seqvae_core.errors import ConfigError, TrainingError
 from seqvae_core.experiment import Experiment, TrainConfig
 from seqvae_core.loading import Order, data_shapes, item_lengths, iterate, train_batches
 from seqvae_core.model import build_model
@@ -77,6 +77,7 @@ class Trainer:
             rank=rank, world=world, accumulate=self.config.accumulate, bucket=self.config.bucket,
             lengths=item_lengths(splits.train, "train") if self.config.bucket > 1 else None,
         )  # fmt: skip
+        _check_terms(experiment, self.order.size)
         self.model = build_model(experiment.model, data_shapes(splits), experiment.seed)
         self.objective = build_objective(experiment, self.model.shapes)
         self.objective.to(self.fabric.device)
@@ -281,6 +282,16 @@ class Trainer:
             player.optimizer.load_state_dict(state["optimizers"][player.name])
 
 
+def _check_terms(experiment: Experiment, size: int) -> None:
+    """Raise `ConfigError` for a term whose needs a micro-batch of that size does not meet."""
+    for term in experiment.regularizers:
+        if term.weight and size < term.min_batch:
+            raise ConfigError(
+                f"'{term.name}' needs {term.min_batch} sequences at a time, a micro-batch has "
+                f"{size}: train.batch_size / (devices * train.accumulate)"
+            )
+
+
 def players(trainer: Trainer) -> list[Player]:
     """Return the players in the order of their steps: critics, the model, critics `after` it.
 
@@ -305,6 +316,11 @@ def players(trainer: Trainer) -> list[Player]:
     for label, entry in trainer.objective.entries.items():
         term: Any = trainer.objective.terms[label]
         if isinstance(term.critic, Critic) and entry.weight > 0.0:
+            if term.critic.steps > 1 and trainer.config.accumulate > 1:
+                raise ConfigError(
+                    f"'{label}/critic' has {term.critic.steps} steps for each of the model's, but "
+                    f"with train.accumulate = {trainer.config.accumulate} players step together"
+                )
             player, forward = add(
                 f"{label}/critic", term.critic, term.critic.optimizer,
                 steps=term.critic.steps, after=term.critic.after,

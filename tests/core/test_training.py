@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from seqvae_core import runs
 from seqvae_core.components import DataRequest, Regularizer, RegularizerConfig
+from seqvae_core.devices import make_fabric
 from seqvae_core.errors import CheckpointError, ConfigError, DataError, TrainingError
 from seqvae_core.experiment import Experiment
 from seqvae_core.loading import collate, train_batches
@@ -148,8 +149,6 @@ def test_the_learning_rate_falls_to_zero_along_a_cosine(trainer):
 
 
 def test_bf16_mixed_keeps_likelihood_and_kl_in_float32(trainer):
-    from seqvae_core.devices import make_fabric
-
     made = trainer(fabric=make_fabric(precision="bf16-mixed"))
     [batch] = batches(made)
     out = made._modules["model"](batch, made.noise)
@@ -266,6 +265,17 @@ def test_only_the_newest_checkpoints_are_kept(experiment, tmp_path, plugins):
 def test_a_batch_that_cannot_be_cut_is_refused_in_one_line(experiment, trainer, change, message):
     with pytest.raises((ConfigError, DataError), match=message):
         trainer(change)
+
+
+def test_a_critic_of_several_steps_is_refused_where_players_step_together(trainer):
+    with pytest.raises(ConfigError, match="'cmi/critic' has 3 steps for each of the model's, but"):
+        trainer("regularizers.cmi.critic={name='conv', steps=3}", "train.accumulate=2")
+
+
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true"])
+def test_weights_in_16_bits_are_refused_in_one_line(precision):
+    with pytest.raises(ConfigError, match=f"precision '{precision}' .*; expected 32-true, 64-true"):
+        make_fabric(precision=precision)
 
 
 def test_a_kl_warm_up_below_gamma_is_refused_before_training(trainer):
