@@ -7,7 +7,7 @@ from attrs import field, frozen, validators
 
 from seqvae_core.components import RegularizerConfig
 from seqvae_core.records import Shapes
-from seqvae_core.settings import OptimizerConfig, Schedule
+from seqvae_core.settings import Schedule
 from seqvae_estimators.config import CriticConfig
 
 if TYPE_CHECKING:
@@ -18,13 +18,32 @@ if TYPE_CHECKING:
         FactorRegularizer,
     )
 
-__all__ = ["DIPVAE", "DIPVAEI", "DIPVAEII", "AnnealedVAE", "BetaTCVAE", "FactorVAE"]
+__all__ = [
+    "DIPVAE",
+    "DIPVAEI",
+    "DIPVAEII",
+    "AnnealedVAE",
+    "BetaTCVAE",
+    "Discriminator",
+    "FactorVAE",
+]
 
 _RISE = Schedule(name="linear", steps=100_000)
-_DISCRIMINATOR = CriticConfig(
-    name="mlp", width=1000, depth=6, after=True,
-    optimizer=OptimizerConfig(lr=1e-4, betas=(0.5, 0.9)),
-)  # fmt: skip
+_finite = [validators.ge(0.0), validators.lt(math.inf)]
+_positive = validators.ge(1)
+
+
+@frozen(kw_only=True)
+class Discriminator(CriticConfig):
+    """The published discriminator of FactorVAE and its player; what is left out stays as there.
+
+    An `optimizer` that is given is a whole one.
+    """
+
+    name: Literal["mlp", "recurrent", "conv", "location"] = "mlp"
+    width: int = field(default=1000, validator=_positive)
+    depth: int = field(default=6, validator=_positive)
+    after: bool = True
 
 
 @frozen(kw_only=True)
@@ -42,7 +61,7 @@ class FactorVAE(RegularizerConfig):
     min_batch: ClassVar[int] = 2
 
     global_latent: str | None = None
-    critic: CriticConfig = _DISCRIMINATOR
+    critic: Discriminator = Discriminator()
 
     def build(self, shapes: Shapes) -> "FactorRegularizer":
         """Build the term and its critic.
@@ -102,7 +121,7 @@ class DIPVAE(RegularizerConfig):
     of_samples: ClassVar[bool]
 
     global_latent: str | None = None
-    ratio: float = field(validator=validators.ge(0.0))
+    ratio: float = field(validator=_finite)
 
     def build(self, shapes: Shapes) -> "DIPRegularizer":
         """Build the term.
@@ -122,7 +141,7 @@ class DIPVAEI(DIPVAE):
     name: ClassVar[str] = "dip-vae-i"
     of_samples: ClassVar[bool] = False
 
-    ratio: float = field(default=10.0, validator=validators.ge(0.0))
+    ratio: float = field(default=10.0, validator=_finite)
 
 
 @frozen(kw_only=True)
@@ -132,7 +151,7 @@ class DIPVAEII(DIPVAE):
     name: ClassVar[str] = "dip-vae-ii"
     of_samples: ClassVar[bool] = True
 
-    ratio: float = field(default=1.0, validator=validators.ge(0.0))
+    ratio: float = field(default=1.0, validator=_finite)
 
 
 @frozen(kw_only=True)
@@ -151,9 +170,9 @@ class AnnealedVAE(RegularizerConfig):
 
     name: ClassVar[str] = "annealed-vae"
 
-    weight: float = field(default=1000.0, validator=validators.ge(0.0))
+    weight: float = field(default=1000.0, validator=_finite)
     global_latent: str | None = None
-    capacity: float = field(default=25.0, validator=[validators.ge(0.0), validators.lt(math.inf)])
+    capacity: float = field(default=25.0, validator=_finite)
     rise: Schedule = _RISE
     mean_of: Literal["sequence", "batch"] = "sequence"
 

@@ -103,7 +103,8 @@ def covariance(
 ) -> Tensor:  # (D, D)
     """Return the covariance of the rows over the batch, divided by B."""
     centred = mean - mean.mean(0)
-    return centred.T @ centred / len(mean)
+    with torch.autocast(mean.device.type, enabled=False):  # a product would be of 16 bits
+        return centred.T @ centred / len(mean)
 
 
 def covariance_penalty(

@@ -6,9 +6,11 @@ from hypothesis import given
 from strategies import normal, seeds
 
 from seqvae_baselines.config import DIPVAEI, DIPVAEII, AnnealedVAE, BetaTCVAE, FactorVAE
+from seqvae_baselines.losses import covariance
 from seqvae_baselines.regularizers import PermutationCritic
 from seqvae_basics import config as basics
 from seqvae_basics.distributions import Gaussian
+from seqvae_core.config import structure_component
 from seqvae_core.devices import make_fabric
 from seqvae_core.errors import ConfigError, ShapeError
 from seqvae_core.experiment import (
@@ -188,7 +190,7 @@ def test_the_discriminator_sees_the_sample_and_a_new_permutation_of_it_each_time
 # Training ----------------------------------------------------------------------------------------
 
 
-def trainer(term, kl=1.0):
+def trainer(term, kl=1.0, **train):
     prior = basics.StandardNormal()
     latent = LatentConfig(scope="global", dim=4, prior=prior, kl=KLConfig(weight=kl))
     model = ModelConfig(
@@ -199,7 +201,7 @@ def trainer(term, kl=1.0):
     data = [Noise(i).normal(torch.zeros(4 + i % 5, 3)) for i in range(32)]
     experiment = Experiment(
         data=None, model=model, regularizers=(term,),
-        train=TrainConfig(steps=5, batch_size=8, optimizer=OptimizerConfig()),
+        train=TrainConfig(**{"steps": 5, "batch_size": 8, "optimizer": OptimizerConfig(), **train}),
     )  # fmt: skip
     splits = Splits(train=data, valid=data[:9], test=data)
     return Trainer(experiment, splits, fabric=make_fabric(accelerator="cpu"))
@@ -224,6 +226,27 @@ def test_the_models_step_leaves_no_gradient_in_the_critic():
     made.advance([collate(made.splits.train[:8])])
     assert all(not p.equal(q) for p, q in zip(critic, before, strict=True))
     assert all(p.grad is None for p in critic)
+
+
+@pytest.mark.parametrize("term", [FactorVAE(), BetaTCVAE(samples=9), DIPVAEI(), DIPVAEII()])
+@pytest.mark.parametrize("train", [{"batch_size": 1}, {"batch_size": 4, "accumulate": 4}])
+def test_a_micro_batch_in_which_a_term_would_do_nothing_is_refused(term, train):
+    with pytest.raises(ConfigError, match=f"'{term.name}' needs 2 sequences at a time, a micro-b"):
+        trainer(term, **train)
+
+
+def test_a_discriminator_is_the_published_one_but_for_what_is_said(plugins):
+    plain = {"name": "factor-vae", "critic": {"width": 50, "optimizer": {"lr": 2e-4}}}
+    critic = structure_component("regularizer", plain, plugins).critic
+    assert (critic.name, critic.width, critic.depth, critic.after) == ("mlp", 50, 6, True)
+    assert critic.optimizer.lr == 2e-4
+
+
+def test_a_covariance_is_of_full_precision_under_autocast():
+    mean = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
+    whole = covariance(mean)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(covariance(mean), whole)
 
 
 def test_the_capacity_rises_with_the_steps_and_validation_takes_its_end():
