@@ -68,7 +68,9 @@ def _asked(config: JacobianColumns, model: SeqVAE, result: TaskResult) -> list[s
         return []
     kept = []
     for name in asked:
-        if why := undifferentiable(model, name):
+        if model.shapes.latents[name].categorical is not None:
+            result.notes.append(f"not applicable to '{name}': it is categorical, without columns")
+        elif why := undifferentiable(model, name):
             result.notes.append(f"not applicable to '{name}': {why}")
         else:
             kept.append(name)

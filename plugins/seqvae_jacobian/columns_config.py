@@ -1,5 +1,6 @@
 """Settings of the picture of the Jacobian's columns."""
 
+import math
 from functools import partial
 from typing import ClassVar
 
@@ -30,7 +31,7 @@ class JacobianColumns(TaskConfig):
     items: int = field(default=16, validator=validators.ge(1))
     pictures: int = field(default=3, validator=validators.ge(0))
     columns: int = field(default=8, validator=validators.ge(1))
-    epsilon: float = field(default=1e-2, validator=validators.gt(0.0))
+    epsilon: float = field(default=1e-2, validator=[validators.gt(0.0), validators.lt(math.inf)])
     resamples: int = field(default=1000, validator=validators.ge(1))
 
     def build(self, shapes: Shapes) -> Task:

@@ -57,6 +57,7 @@ class JacobianRegularizer(Regularizer):
         """
         decoder = cast(Decoder, out.parts[0])
         self._check(out.parts, decoder)
+        self._warn_of_rounding(out.latents[self.latent].sample.dtype)
         evaluation = self._evaluation(out, decoder)
         if self.config.through_encoder:
             return evaluation.value()
@@ -99,6 +100,17 @@ class JacobianRegularizer(Regularizer):
             warnings.warn(
                 f'{name} with method = "forward" has a biased gradient, as the decoder\'s '
                 'activations have kinks; use method = "finite-difference", or a smooth activation',
+                stacklevel=2,
+            )
+
+    def _warn_of_rounding(self, dtype: torch.dtype) -> None:
+        least = 1e3 * torch.finfo(dtype).eps
+        if not self._warned and self.config.method != "forward" and self.config.epsilon < least:
+            self._warned = True
+            warnings.warn(
+                f"{self.config.name} with epsilon = {self.config.epsilon:g} is lost in the "
+                f"rounding of {str(dtype).removeprefix('torch.')}, or even 0; expected at least "
+                f"{least:.2g}",
                 stacklevel=2,
             )
 
@@ -223,7 +235,8 @@ def _choose(shapes: Shapes, names: list[str], config: JacobianConfig) -> str:
                 "which is categorical: no step along a column ends at one of its values"
             )
         return chosen.name
-    choices = ", ".join(names) or "none"
+    steppable = [name for name in names if shapes.latents[name].categorical is None]
+    choices = ", ".join(steppable) or "none"
     if config.latent is None:
         raise ConfigError(
             f"{config.name} expects one global latent, or 'latent'; the model has: {choices}"

@@ -186,7 +186,7 @@ def test_of_an_autoregressive_decoder_the_frames_before_are_held_fixed():
         assert bool((exact > 0.0).all())
 
 
-# The warning -------------------------------------------------------------------------------------
+# The warnings ------------------------------------------------------------------------------------
 
 
 def test_forward_mode_through_kinks_warns_once_that_its_gradient_is_biased():
@@ -224,6 +224,14 @@ def test_smooth_decoders_and_finite_differences_give_no_such_warning(config, dec
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         config.build(model.shapes)(out)
+
+
+def test_a_step_below_what_float32_resolves_warns_once():
+    model, out = made(RELU, dtype=torch.float32)
+    term = JacobianL1(epsilon=1e-6).build(model.shapes)
+    with pytest.warns(UserWarning, match="epsilon = 1e-06 is lost in the rounding of float32"):
+        term(out)
+    term(out)  # another warning would be an error
 
 
 # Cost --------------------------------------------------------------------------------------------
