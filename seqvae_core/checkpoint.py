@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -46,6 +47,8 @@ __all__ = [
     "save",
     "write_data",
 ]
+
+_STEP = re.compile(r"step-\d{8,}")
 
 # Checkpoints -------------------------------------------------------------------------------------
 
@@ -146,7 +149,9 @@ def _set_generators(state: Mapping[str, Any]) -> None:
 
 
 def _steps(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"))
+    """Return whole checkpoints, the oldest first, and no copy that somebody put beside them."""
+    found = [path for path in folder.glob("step-*") if _STEP.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def remove_partial(run: Path) -> None:
@@ -160,7 +165,7 @@ def remove_partial(run: Path) -> None:
 
 def latest(run: Path) -> Path | None:
     """Return the run's newest whole checkpoint, None if it was cut off before its first."""
-    return max(_steps(run / "checkpoints"), default=None)
+    return next(iter(_steps(run / "checkpoints")[::-1]), None)
 
 
 # The run's plain files ---------------------------------------------------------------------------

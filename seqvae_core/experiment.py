@@ -181,7 +181,7 @@ def _free_labels(_: object, attribute: Any, value: tuple[Any, ...]) -> None:
 class Experiment:
     """Everything that a run is determined by."""
 
-    seed: int = field(default=0, validator=validators.ge(0))
+    seed: int = field(default=0, validator=[validators.ge(0), validators.lt(1 << 63)])
     plugins: PluginsConfig = PluginsConfig()
     data: DatasetConfig
     model: ModelConfig

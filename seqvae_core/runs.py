@@ -1,9 +1,7 @@
 """Whole runs: train, resume, evaluate, each over one run directory."""
 
-import json
 import os
-import platform
-import shutil
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +12,8 @@ import torch
 from seqvae_core import checkpoint, config, files
 from seqvae_core.components import DataRequest, TaskConfig, TaskResult
 from seqvae_core.devices import make_fabric, threads
-from seqvae_core.errors import CheckpointError, ConfigError
+from seqvae_core.directory import begin, check_free, check_unchanged, precision_of, write_json
+from seqvae_core.errors import ConfigError
 from seqvae_core.experiment import Experiment
 from seqvae_core.loading import check_splits, share
 from seqvae_core.model import SeqVAE
@@ -68,11 +67,15 @@ def train(
     share(experiment.train.batch_size, fabric.world_size, experiment.train.accumulate)
     path = Path(out).absolute()
     if _is_first_process():
-        _check_free(path, force)
+        check_free(path, force)
     fabric.launch()
     data = _data(experiment, splits)
     given = splits is not None
-    return _run(experiment, path, data, fabric, plugins, watch, fresh=True, given=given)
+
+    def start_directory() -> None:
+        begin(path, experiment, plugins, fabric, precision, force)
+
+    return _run(experiment, path, data, fabric, plugins, watch, fresh=start_directory, given=given)
 
 
 def resume(
@@ -80,7 +83,7 @@ def resume(
     *,
     plugins: Plugins | None = None,
     devices: int = 1,
-    precision: str = "32-true",
+    precision: str | None = None,
     accelerator: str = "auto",
     splits: Splits | None = None,
     watch: Watch = lambda step, metrics: None,
@@ -91,19 +94,23 @@ def resume(
         run: the run directory.
         plugins: all installed ones when left out.
         devices: as many as before.
-        precision: Fabric's name for it.
+        precision: the run's own, which is taken if None.
         accelerator: "auto", "cpu" or "cuda".
         splits: the data, if it was given them.
         watch: called at every step with its metrics.
 
     Raises:
         CheckpointError: if it is no run, or its newest checkpoint does not fit.
+        ConfigError: if its experiment was changed in what made the checkpoint, or the precision.
     """
     plugins = plugins or Plugins.load()
     path = Path(run).absolute()
     experiment = checkpoint.read_experiment(path, plugins)
     start = checkpoint.latest(path)
+    if start is not None:
+        check_unchanged(path, start)
     _warn_of_versions(path, plugins)
+    precision = precision_of(path, precision)
     fabric = make_fabric(devices=devices, precision=precision, accelerator=accelerator)
     fabric.launch()
     if fabric.is_global_zero:
@@ -119,7 +126,8 @@ def resume(
 
 def _run(
     experiment: Experiment, path: Path, splits: Splits, fabric: "Fabric", plugins: Plugins,
-    watch: Watch, *, start: Path | None = None, fresh: bool = False, given: bool = False,
+    watch: Watch, *, start: Path | None = None, fresh: Callable[[], None] | None = None,
+    given: bool = False,
 ) -> Run:  # fmt: skip
     with threads(experiment.train.threads), torch.random.fork_rng():
         torch.manual_seed(experiment.seed + fabric.global_rank)
@@ -127,7 +135,7 @@ def _run(
         for task in experiment.tasks:  # a typo in one should not be told after the training
             task.build(trainer.model.shapes)
         if fresh and fabric.is_global_zero:  # not before all that can be refused was built
-            _begin(path, experiment, plugins, fabric)
+            fresh()
         if start is not None:
             checkpoint.restore(start, trainer)
         run = Run(
@@ -200,8 +208,8 @@ def evaluate(
     Args:
         run: the run directory.
         tasks: labels of the run's tasks, or names of registered ones; all of the run's if none.
-        overrides: such as "data.root=other": other data, seen through the run's own
-            normalisation; the result is then returned but not written.
+        overrides: of data and tasks, such as "data.root=other": other data, seen through the
+            run's own normalisation; the result is then returned but not written.
         plugins: all installed ones when left out.
         splits: the data, if the run was given them.
 
@@ -214,6 +222,7 @@ def evaluate(
     plugins = plugins or Plugins.load()
     path = Path(run).absolute()
     overrides = list(overrides)
+    _check_overrides(overrides)
     experiment = checkpoint.read_experiment(path, plugins, overrides)
     chosen = [_task(name, experiment, plugins) for name in tasks] or list(experiment.tasks)
     splits = checkpoint.load_splits(path, plugins, overrides, splits)
@@ -225,6 +234,14 @@ def evaluate(
         if overrides:
             return {_label(task): _result(task, found).metrics for task in chosen}
         return _evaluate(found, chosen, plugins)
+
+
+def _check_overrides(overrides: Iterable[str]) -> None:
+    for override in overrides:
+        section = re.split(r"[.=+]", override, maxsplit=1)[0].strip()
+        if section not in ("data", "tasks"):
+            why = ": the run's own seed shares its data" if section == "seed" else ""
+            raise ConfigError(f"evaluate takes settings of data and tasks, got '{override}'{why}")
 
 
 def report(run: str | Path, *, plugins: Plugins | None = None) -> None:
@@ -257,7 +274,7 @@ def _evaluate(run: Run, tasks: Sequence[TaskConfig], plugins: Plugins) -> Evalua
         result = _result(task, run)
         metrics[_label(task)] = result.metrics
         _write_result(run.path / "evaluation", _label(task), result)
-        _write_json(run.path / "evaluation.json", metrics)
+        write_json(run.path / "evaluation.json", metrics)
     plugins.after_evaluation(run, metrics)
     return {_label(task): metrics[_label(task)] for task in tasks}
 
@@ -296,7 +313,7 @@ def _write_result(folder: Path, label: str, result: TaskResult) -> None:
             files.write_atomic(folder / name, content)
             written[kind][title] = name
     content = {"tables": result.tables, "notes": result.notes, **written}
-    _write_json(folder / f"{label}.json", content)
+    write_json(folder / f"{label}.json", content)
 
 
 def _data(
@@ -311,46 +328,6 @@ def _data(
 
 def _is_first_process() -> bool:
     return all(os.environ.get(key, "0") == "0" for key in ("LOCAL_RANK", "RANK"))
-
-
-def _check_free(path: Path, force: bool) -> None:
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"the run directory {path} is a file")
-    if path.is_dir() and any(path.iterdir()):
-        if not force:
-            raise ConfigError(
-                f"the run directory {path} is not empty; resume it, or train with --force"
-            )
-        if not (path / "experiment.toml").is_file():
-            raise ConfigError(f"{path} is not empty and holds no run: not deleted")
-
-
-def _begin(path: Path, experiment: Experiment, plugins: Plugins, fabric: "Fabric") -> None:
-    try:
-        if path.is_dir():
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise CheckpointError(f"cannot make {path}: {error.strerror}") from None
-    files.write_atomic(path / "experiment.toml", experiment.to_toml())
-    _write_json(path / "plugins.json", [plugin.describe() for plugin in plugins.all])
-    _write_json(path / "environment.json", _environment(fabric))
-
-
-def _write_json(path: Path, content: Any) -> None:
-    files.write_atomic(path, json.dumps(content, indent=1, default=str) + "\n")
-
-
-def _environment(fabric: "Fabric") -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "devices": fabric.world_size,
-        "device": str(fabric.device),
-    }
 
 
 def _warn_of_versions(path: Path, plugins: Plugins) -> None:

@@ -49,8 +49,8 @@ def _anchor(table: dict[str, Any], folder: Path) -> None:
     for key, value in table.items():
         if isinstance(value, dict):
             _anchor(value, folder)
-        elif key in _PATHS and isinstance(value, str):
-            table[key] = str(folder / Path(value).expanduser())
+        elif key in _PATHS and isinstance(value, str) and value and value[0] != "~":
+            table[key] = str(folder / value)
 
 
 def _based(data: dict[str, Any], plugins: Plugins, below: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -66,8 +66,9 @@ def train(
 
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@options(DEVICES, PRECISION, MODULES)
-def resume(run: Path, devices: int, precision: str, modules: tuple[str, ...]) -> None:
+@options(DEVICES, MODULES)
+@click.option("--precision", help="The run's own, which is taken if left out.")
+def resume(run: Path, devices: int, precision: str | None, modules: tuple[str, ...]) -> None:
     """Continue a run that was cut off, from its newest checkpoint."""
     from seqvae_core import checkpoint, runs
 

@@ -57,9 +57,11 @@ def conclude(run: "Run") -> None:
 
 
 def print_tables(run: Path, tasks: list[str]) -> None:
-    """Print each task's first table; the others, and the notes, are in the report."""
+    """Print each task's first table, or why it has none; all else is in the report."""
     for task in tasks:
         stored = json.loads((run / "evaluation" / f"{task}.json").read_text())
+        for note in [] if stored["tables"] else stored["notes"]:
+            click.echo(f"{task}: {note}", err=True)
         for title, rows in list(stored["tables"].items())[:1]:
             name = task if title.startswith(task) else f"{task}: {title}"
             print_rows(rows, False, title=name)
@@ -79,6 +81,8 @@ def print_metrics(metrics: dict[str, dict[str, float]]) -> None:
     rows = [{"task": task, "metric": name, "value": value}
             for task, values in metrics.items() for name, value in values.items()]  # fmt: skip
     print_rows(rows, False)
+    for task in [task for task, values in metrics.items() if not values]:
+        click.echo(f"{task}: no numbers", err=True)
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str | None = None) -> None:

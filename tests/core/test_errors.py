@@ -398,11 +398,11 @@ def test_a_report_that_cannot_be_written_is_one_line_and_keeps_the_old_one(run):
 UNPRIVILEGED = """
 import os
 from seqvae_core import runs
-begin = runs._begin
+begin = runs.begin
 def unprivileged(*arguments):
     os.geteuid() or os.seteuid(65534)  # root may write everywhere
     begin(*arguments)
-runs._begin = unprivileged
+runs.begin = unprivileged
 """
 
 
