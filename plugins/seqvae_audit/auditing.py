@@ -210,7 +210,7 @@ def _examine(
     first = _x(collate([data[int(row)] for row in rows[:_TRIAL]]))
     frames = _frames(material, first)
     trial = attempt(callables, first, frames=frames, batch_size=options.batch_size)
-    form, warnings = trial.form, [*material.left_out, *trial.warnings]
+    form, warnings = trial.form, [*material.warnings, *trial.warnings]
     if material.tasks is not None:  # what is wrong with them is told before the work is done
         asked(plugins, form, [], labelled=True, tasks=material.tasks)
     watch(f"encoding {len(rows)} sequences")

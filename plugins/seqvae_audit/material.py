@@ -1,5 +1,6 @@
 """The data of an audit: a preset's, an experiment's, an array's, or what is at hand in Python."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,10 +10,10 @@ import torch
 from attrs import frozen
 
 from seqvae_core import sources
-from seqvae_core.components import DataRequest
+from seqvae_core.components import DataRequest, DatasetConfig
 from seqvae_core.config import structure, structure_component
 from seqvae_core.errors import ConfigError, DataError
-from seqvae_core.loading import check_splits, data_shapes
+from seqvae_core.loading import check_splits
 from seqvae_core.plugins import Plugins, did_you_mean
 from seqvae_core.records import Splits
 from seqvae_data.config import CacheConfig
@@ -35,7 +36,7 @@ class Material:
         seed: of all draws.
         tasks: what is asked of tasks, as plain data; None for the standard ones.
         time: whether x has an axis of time; None to see whether there are several frames.
-        left_out: what of the data is not read, and why, in sentences.
+        warnings: what their reader warned of, in sentences.
     """
 
     source: str
@@ -44,7 +45,7 @@ class Material:
     seed: int = 0
     tasks: Sequence[Any] | None = None
     time: bool | None = None
-    left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def rows(self) -> Any:
@@ -117,7 +118,7 @@ def gather(
         path = _settle_time(plain["data"], path, time)
     config = structure_component("dataset", plain["data"], plugins)
     seed = structure(plain.get("seed", 0), int, plugins) if seed is None else seed
-    splits = check_splits(config.build(DataRequest(seed=seed)))
+    splits, said = _read(config, seed)
     return Material(
         source=path.name if path.suffix else str(source),
         splits=splits,
@@ -125,7 +126,7 @@ def gather(
         seed=seed,
         tasks=plain.get("tasks"),
         time=bool(plain["data"].get("time", True)) if arrays else time,
-        left_out=_left_out(path, plain["data"], splits) if path.suffix == ".npz" else (),
+        warnings=said,
     )
 
 
@@ -156,23 +157,13 @@ def _axes(path: Path, key: str) -> int:
     return 3  # whatever is wrong with it is told by who reads it
 
 
-def _left_out(path: Path, settings: Mapping[str, Any], splits: Splits) -> tuple[str, ...]:
-    """Return what is said of arrays that are no label of x for their number of rows."""
-    if "labels" in settings:
-        return ()
-    read = {settings.get("key", "x"), "mask", "length", *data_shapes(splits).labels}
-    said = []
-    for name, array in open_arrays(path, CacheConfig()).items():
-        if _whole(name) not in read:
-            said.append(f"array '{name}' of {path.name} is left out: of shape {array.shape}, it "
-                        "has other rows than x")  # fmt: skip
-    return tuple(said)
-
-
-def _whole(name: str) -> str:
-    """Return the name of an array without that of the part that it is of."""
-    ends = [end for end in ("_train", "_valid", "_test") if name.endswith(end)]
-    return name.removesuffix(ends[0]) if ends else name
+def _read(config: DatasetConfig, seed: int) -> tuple[Splits, tuple[str, ...]]:
+    """Return the data, and what their reader warns of."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        splits = check_splits(config.build(DataRequest(seed=seed)))
+    lines = [" ".join(str(each.message).split()) for each in said]
+    return splits, tuple(dict.fromkeys(lines))
 
 
 def given(

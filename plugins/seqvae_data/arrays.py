@@ -1,6 +1,7 @@
 """Sequences in one `.npy` or `.npz` file."""
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,10 +14,12 @@ from seqvae_core.errors import DataError
 from seqvae_core.records import Splits
 from seqvae_data.config import Arrays
 from seqvae_data.frames import Prepare, Rows
-from seqvae_data.items import RESERVED, assemble, divide
+from seqvae_data.items import RESERVED, Parts, assemble, divide
 from seqvae_data.numpy_files import open_arrays
 
 __all__ = ["build"]
+
+_PARTS = ("_train", "_valid", "_test")
 
 Arrange = Callable[[NDArray[Any], str], NDArray[Any]]
 
@@ -38,19 +41,72 @@ def build(
     """
     frames = frames or partial(_frames, config)
     stored = open_arrays(config.path, config.cache, config.key)
-    parted = {f"{config.key}_train", f"{config.key}_test"} <= stored.keys()
-    train = _rows(config, stored, "_train" if parted else "", frames)
-    if not parted:
-        parts = divide(train, config.split, request)
-        return assemble(*parts, request, scaled=config.normalise, prepare=prepare)
-    config = evolve(config, labels=tuple(train.labels))
-    test = _rows(config, stored, "_test", frames)
-    if f"{config.key}_valid" in stored:
-        parts = (train, _rows(config, stored, "_valid", frames), test)
-    else:
-        given = range(len(train), len(train) + len(test))
-        parts = divide([*train, *test], config.split, request, test=given)
+    endings = _endings(config, stored)
+    _check_lengths(config, stored, endings)
+    train = _rows(config, stored, endings[0], frames)
+    found = evolve(config, labels=tuple(train.labels))
+    others = [_rows(found, stored, ending, frames) for ending in endings[1:]]
+    if config.labels is None:
+        counts = map(len, (train, *others))
+        _warn_left_out(found, stored, dict(zip(endings, counts, strict=True)))
+    parts = _parts(config, request, train, *others)
     return assemble(*parts, request, scaled=config.normalise, prepare=prepare)
+
+
+def _parts(config: Arrays, request: DataRequest, train: Rows, *others: Rows) -> Parts:
+    if not others:
+        return divide(train, config.split, request)
+    *valid, test = others
+    if valid:
+        return train, valid[0], test
+    given = range(len(train), len(train) + len(test))
+    return divide([*train, *test], config.split, request, test=given)
+
+
+def _endings(config: Arrays, stored: Mapping[str, Any]) -> list[str]:
+    """Return what the names of each part's arrays end in: "" where the file has no parts."""
+    parts = [ending for ending in _PARTS if config.key + ending in stored]
+    return parts if {"_train", "_test"} <= set(parts) else [""]
+
+
+def _check_lengths(config: Arrays, stored: Mapping[str, Any], endings: Sequence[str]) -> None:
+    """Refuse lengths that not every part has, or that are of no part."""
+    if endings == [""]:
+        return
+    for name in ("length", "mask"):
+        given = [name + ending for ending in ("", *_PARTS) if name + ending in stored]
+        wanted = [name + ending for ending in endings]
+        if given and given != wanted:
+            beside = " and ".join(config.key + ending for ending in endings)
+            raise DataError(
+                f"{config.path}: expected {', '.join(wanted)} beside {beside}, or none of them, "
+                f"got {', '.join(given)}"
+            )
+
+
+def _warn_left_out(config: Arrays, stored: Mapping[str, Any], rows: Mapping[str, int]) -> None:
+    """Say which arrays are no label of x, where nobody named the labels.
+
+    Args:
+        config: with the labels that were found.
+        stored: all arrays.
+        rows: how many each part has, by what the names of its arrays end in.
+    """
+    known = [config.key, "mask", "length", *(config.labels or ())]
+    read = {name + ending for name in known for ending in rows}
+    for name in (name for name in stored if name not in read):
+        shape = _array(config, stored, name).shape
+        ending = next((ending for ending in rows if name.endswith(ending)), None)
+        if ending is None:
+            why = "its name says no part"
+        elif shape[:1] == (rows[ending],):
+            why = f"there is no '{name.removesuffix(ending)}_train'"
+        else:
+            why = f"it has other rows than {config.key}{ending}"
+        warnings.warn(
+            f"array '{name}' of {config.path.name} is left out: of shape {shape}, {why}",
+            stacklevel=4,
+        )
 
 
 def _array(config: Arrays, stored: Mapping[str, Any], name: str) -> NDArray[Any]:

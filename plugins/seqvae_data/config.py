@@ -93,7 +93,8 @@ class Arrays(DatasetConfig):
     Attributes:
         path: the file.
         key: the name of x in an `.npz` file.
-        labels: names of the labels; every other array of N rows if left out.
+        labels: names of the labels; every other array of N rows if left out, with a warning about
+            arrays that have other rows.
         time: whether the second axis is time; without it each row is one frame, T = 1, and
             images (N, H, W) become (N, 1, 1, H, W).
         split: what is shared among the parts; only its valid part where the file has parts.

@@ -160,6 +160,15 @@ class Rows(Sequence[Example]):
         """What each one is called."""
         return [f"row {row}" for row in self.rows]
 
+    def label(self, name: str) -> NDArray[Any]:
+        """Return a label's values: of each row, (rows,), or of all real frames, (frames,)."""
+        value = self.labels[name]
+        value = value if self.chosen is None else value[np.asarray(self.chosen, int)]
+        if value.ndim < 2:
+            return value
+        real: NDArray[Any] = value[np.arange(value.shape[1]) < np.array(self.frames)[:, None]]
+        return real
+
     def take(self, positions: Iterable[int]) -> "Rows":
         """Return chosen rows."""
         rows = self.rows

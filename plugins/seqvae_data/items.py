@@ -98,8 +98,8 @@ def assemble(
         sound: from frames before normalisation to a WAV file.
 
     Raises:
-        DataError: for an empty part, frames that are not finite or differ in shape, a constant
-            channel, or data that do not fit what was fitted.
+        DataError: for an empty part, frames that are not finite or differ in shape, an infinite
+            label, a constant channel, or data that do not fit what was fitted.
     """
     for name, part in (("train", train), ("test", test)):
         if not len(part):
@@ -176,7 +176,8 @@ class Items(Dataset[dict[str, Any]]):
 
     def _frames(self, example: Example) -> torch.Tensor:
         x = _read(example, self.prepare)
-        return torch.from_numpy(x if self.fitted is None else normalise.apply(x, self.fitted))
+        x = x if self.fitted is None else normalise.apply(x, self.fitted)
+        return torch.from_numpy(x.astype(np.float32, copy=False))
 
     @property
     def lengths(self) -> list[int]:
@@ -193,7 +194,8 @@ class Items(Dataset[dict[str, Any]]):
         return [example.name or example.source for example in self.examples]
 
 
-def _read(example: Example, prepare: Prepare | None) -> NDArray[np.float32]:
+def _read(example: Example, prepare: Prepare | None) -> NDArray[np.floating]:
+    """Return frames in float32, or in float64 where float32 would lose digits."""
     try:
         x = np.asarray(example.x[:])
         if prepare is not None:
@@ -202,7 +204,7 @@ def _read(example: Example, prepare: Prepare | None) -> NDArray[np.float32]:
     except DataError as error:
         raise DataError(f"{example.source}: {error}") from None
     # a view of a read-only map would make torch warn
-    return x.astype(np.float32, copy=not x.flags.writeable)
+    return x.astype(np.result_type(x.dtype, np.float32), copy=not x.flags.writeable)
 
 
 def _stats(example: Example, prepare: Prepare | None) -> Stats:
@@ -255,16 +257,34 @@ def _class_values(part: Sequence[Example]) -> dict[str, set[str]]:
     for name, value in _label_values(part):
         if value.dtype.kind != "f":
             found.setdefault(name, set()).update(map(_text, np.unique(value)))
+        elif _overflows(value).any():
+            raise _infinite(part, name)
     return found
 
 
 def _label_values(part: Sequence[Example]) -> Iterator[tuple[str, NDArray[Any]]]:
     if isinstance(part, Rows):
-        rows = slice(None) if part.chosen is None else np.asarray(part.chosen, int)
-        yield from ((name, value[rows]) for name, value in part.labels.items())
+        yield from ((name, part.label(name)) for name in part.labels)
     else:
         for example in part:
             yield from example.labels.items()
+
+
+def _overflows(value: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where numbers are infinite in float32."""
+    return np.asarray(np.abs(value) > np.finfo(np.float32).max)
+
+
+def _infinite(part: Sequence[Example], name: str) -> DataError:
+    """Return the error about a label of numbers that are not all finite."""
+    for example in part:
+        value = example.labels[name]
+        if (wrong := _overflows(value)).any():
+            break
+    return DataError(
+        f"{example.source}, label '{name}': expected a finite number, or NaN where it is missing, "
+        f"got {value[wrong].flat[0]:g}"
+    )
 
 
 def _text(value: Any) -> str:

@@ -15,6 +15,7 @@ from seqvae_core.errors import DataError
 from seqvae_core.records import Splits
 from seqvae_data.cache import Features, Found, compute_all
 from seqvae_data.extras import require
+from seqvae_data.faults import leave_out
 from seqvae_data.frames import Cut, Example, Frames
 from seqvae_data.images.config import ClipFiles, FrameFolders
 from seqvae_data.images.pixels import resize, unit
@@ -149,10 +150,10 @@ def build(config: FrameFolders, request: DataRequest) -> Splits:
         config.cache,
         on_error=config.on_error,
     )
-    return share(config, _joined(files, found), request)
+    return share(config, _joined(config, files, found), request)
 
 
-def _joined(files: list[Path], found: list[Found]) -> list[Clip]:
+def _joined(config: FrameFolders, files: list[Path], found: list[Found]) -> list[Clip]:
     """Return the clip of each folder; one that lacks a frame is left out."""
     frames = {each.index: each for each in found}
     folders: dict[Path, list[int]] = {}
@@ -161,17 +162,28 @@ def _joined(files: list[Path], found: list[Found]) -> list[Clip]:
     whole = {folder: rows for folder, rows in folders.items() if frames.keys() >= set(rows)}
     if not whole:
         raise DataError(f"every clip lacks a frame, the first: {next(iter(folders))}")
-    clips = []
+    clips, faults = [], []
     for folder, rows in whole.items():
-        first = frames[rows[0]]
-        for row in rows:
-            if frames[row].x.shape != first.x.shape:
-                raise DataError(
-                    f"{files[row]}: expected {_size(first)} pixels as in {files[rows[0]]}, "
-                    f"got {_size(frames[row])}; data.size brings all to one size"
-                )
-        clips.append(Clip(folder, _Joined(tuple(frames[row].x for row in rows))))
+        if fault := _fault_of_sizes(files, [frames[row] for row in rows]):
+            faults.append(fault)
+        else:
+            clips.append(Clip(folder, _Joined(tuple(frames[row].x for row in rows))))
+    leave_out(faults, config.on_error, "folders")
+    if not clips:
+        raise DataError(f"none of the {len(whole)} clips can be used, the first: {faults[0]}")
     return clips
+
+
+def _fault_of_sizes(files: list[Path], frames: list[Found]) -> str:
+    """Return what is wrong with a clip whose frames are not of one size, "" for nothing."""
+    first = frames[0]
+    for frame in frames:
+        if frame.x.shape != first.x.shape:
+            return (
+                f"{files[frame.index]}: expected {_size(first)} pixels as in {files[first.index]}, "
+                f"got {_size(frame)}; data.size brings all to one size"
+            )
+    return ""
 
 
 def _size(found: Found) -> str:

@@ -14,6 +14,8 @@ from seqvae_data.extras import require
 
 __all__ = ["Source", "kind_of", "open_source"]
 
+_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+
 BLOCK = 8 << 20  # bytes of a CSV file at a time; its first block shows the types
 ROWS = 1 << 16  # rows of a Parquet file at a time
 
@@ -52,6 +54,28 @@ class Source:
         return DataError(
             f"{self.path}, column '{column}': expected {wanted}, got {self.types[column]}"
         )
+
+    def spoilt(self) -> list[str]:
+        """Return the columns of text in a CSV file that look like numbers with faults in between.
+
+        That is, most cells of the first block that are not empty are numbers.
+        """
+        import pyarrow as pa
+        from pyarrow import compute, csv
+
+        texts = [name for name, kind in self.types.items() if kind_of(kind) == "text"]
+        if not (texts and self.separator):
+            return []
+        _, block = next(self.blocks(dict.fromkeys(texts, pa.string())))
+        empty = pa.array(csv.ConvertOptions().null_values)
+        spoilt = []
+        for name in texts:
+            column = block.column(name)
+            given = column.filter(compute.invert(compute.is_in(column, empty)))
+            numbers = compute.sum(compute.match_substring_regex(given, _NUMBER)).as_py() or 0
+            if 2 * numbers > len(given):
+                spoilt.append(name)
+        return spoilt
 
     def blocks(self, types: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
         """Yield the number of the first row, and the rows, of each block.

@@ -93,7 +93,8 @@ class Table(DatasetConfig):
         id: the column that says which sequence a row belongs to.
         time: the column that says when: numbers, or ISO 8601 times. They must increase within a
             sequence; irregular steps are warned about, since models see steps alone.
-        channels: the columns of the frames; all columns of numbers that are left if left out.
+        channels: the columns of the frames; all columns of numbers that are left if left out. A
+            column of a CSV file whose cells are mostly numbers is one of them.
         labels: columns of labels: global if constant within each sequence, else local.
         local_labels: columns of labels that are local in any case.
         part: a column that says train, valid or test, the same all through a sequence. Without

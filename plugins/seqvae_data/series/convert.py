@@ -53,7 +53,8 @@ def _channels(config: Table, source: Source) -> list[str]:
             raise source.fault(name, "numbers or ISO 8601 times")
     numbers = [name for name, kind in source.types.items() if kind_of(kind) in _NUMBERS]
     if config.channels is None:
-        channels = [name for name in numbers if name not in others]
+        taken = {*numbers, *source.spoilt()}
+        channels = [name for name in source.types if name in taken and name not in others]
     else:
         channels = list(config.channels)
     if not channels:

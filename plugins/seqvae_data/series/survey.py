@@ -31,8 +31,8 @@ class Survey:
         counts: rows of each sequence, in the order of their first rows.
 
     Raises:
-        DataError: for an empty id, a part that is none of `PARTS`, a sequence in two parts, or
-            a table without rows.
+        DataError: for an empty id, an infinite label, a part that is none of `PARTS`, a sequence
+            in two parts, or a table without rows.
     """
 
     def __init__(self, config: Table, source: Source):
@@ -65,8 +65,17 @@ class Survey:
         self.counts += np.bincount(ids, minlength=self.counts.size)
         for name, first in self._first.items():
             values = self.label(name, block)
+            self._check_finite(name, row, values)
             # as integers NaN equals NaN
             first.update(ids, values if values.dtype == np.int32 else values.view(np.int64))
+
+    def _check_finite(self, name: str, row: int, values: NDArray[Any]) -> None:
+        if (wrong := np.isinf(values)).any():
+            at = int(wrong.argmax())
+            raise DataError(
+                f"{self.config.path}, row {row + at}, column '{name}': expected a finite number, "
+                f"got {values[at]:g}"
+            )
 
     def _check_parts(self) -> None:
         if self.config.part is None:

@@ -33,7 +33,7 @@ def build(config: Table, request: DataRequest) -> Splits:
     roles = (config.id, config.time, config.channels, config.labels, config.local_labels)
     store = stored(
         config.path,
-        ("table", 1, config.path.suffixes, roles, config.part, config.missing),
+        ("table", 2, config.path.suffixes, roles, config.part, config.missing),
         config.cache,
         lambda sink: convert(config, sink),
     )

@@ -14,6 +14,7 @@ from seqvae_core.components import DataRequest
 from seqvae_core.errors import DataError
 from seqvae_core.records import Splits
 from seqvae_data.cache import Features, Found, compute_all
+from seqvae_data.faults import leave_out
 from seqvae_data.frames import Example
 from seqvae_data.items import RESERVED, Parts, assemble, divide
 from seqvae_data.paths import files_below, path_labels
@@ -23,7 +24,7 @@ from seqvae_data.speech.intervals import Intervals, read_intervals
 from seqvae_data.speech.inverse import to_wav
 from seqvae_data.speech.segments import cut
 from seqvae_data.speech.spectra import features, frame_times, sizes
-from seqvae_data.speech.tables import leave_out, read_table
+from seqvae_data.speech.tables import read_table
 
 __all__ = ["Recording", "build", "find", "finish", "utterances"]
 

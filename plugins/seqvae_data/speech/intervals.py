@@ -9,7 +9,8 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from seqvae_core.errors import DataError
-from seqvae_data.speech.tables import Row, Table, leave_out, number, read_table
+from seqvae_data.faults import leave_out
+from seqvae_data.speech.tables import Row, Table, number, read_table
 
 __all__ = ["Intervals", "Track", "read_intervals"]
 

@@ -12,11 +12,11 @@ from seqvae_core.components import DataRequest
 from seqvae_core.errors import DataError
 from seqvae_core.noise import Noise
 from seqvae_core.records import Splits
+from seqvae_data.faults import leave_out
 from seqvae_data.frames import Example, Frames, Stats
 from seqvae_data.items import divide
 from seqvae_data.speech.folder import finish, utterances
 from seqvae_data.speech.strings_config import AudioStrings
-from seqvae_data.speech.tables import leave_out
 
 __all__ = ["Joined", "build", "compose"]
 

@@ -3,10 +3,9 @@
 import csv
 import json
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from attrs import field, frozen
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from seqvae_core.errors import DataError
 
-__all__ = ["Row", "Table", "leave_out", "number", "read_table"]
+__all__ = ["Row", "Table", "number", "read_table"]
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -85,18 +84,6 @@ def number(table: Table, row: Row, column: str) -> float:
             f"{table.where(row)}, column '{column}': expected a finite number, got '{text[:40]}'"
         )
     return value
-
-
-def leave_out(faults: Sequence[str], on_error: Literal["raise", "skip"], what: str) -> None:
-    """Raise the first fault, or warn of all.
-
-    Raises:
-        DataError: unless `on_error` is "skip".
-    """
-    if faults and on_error == "raise":
-        raise DataError(faults[0])
-    if faults:
-        warnings.warn(f"left out {len(faults)} {what}: {'; '.join(faults)}", stacklevel=3)
 
 
 def read_table(path: Path, needed: Sequence[str], exclude: str | None = None) -> Table:

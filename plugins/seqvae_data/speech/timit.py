@@ -13,13 +13,13 @@ from seqvae_core.errors import DataError
 from seqvae_core.records import Splits
 from seqvae_data.cache import Features, Found, compute_all
 from seqvae_data.config import SplitConfig
+from seqvae_data.faults import leave_out
 from seqvae_data.frames import Example
 from seqvae_data.items import Parts, assemble, divide
 from seqvae_data.speech.audio import read
 from seqvae_data.speech.inverse import to_wav
 from seqvae_data.speech.segments import cut
 from seqvae_data.speech.spectra import features, frame_times
-from seqvae_data.speech.tables import leave_out
 from seqvae_data.speech.timit_config import Timit
 from seqvae_data.speech.timit_tables import CORE_TEST, DEVELOPMENT, folding
 from seqvae_data.speech.timit_times import at, read_phones, read_words

@@ -125,6 +125,86 @@ def test_parts_in_the_file_are_kept(save):
     assert [len(getattr(build(config), part)) for part in PARTS] == [12, 4, 4]
 
 
+@pytest.mark.parametrize(
+    ("arrays", "got"),
+    [
+        ({"length_train": LENGTH}, "length_train"),
+        ({"length": LENGTH}, "length"),
+        ({"mask_test": X[..., 0] > 0}, "mask_test"),
+        ({"length_train": LENGTH, "length_test": LENGTH, "length_valid": LENGTH},
+         "length_train, length_valid, length_test"),
+    ],
+)  # fmt: skip
+def test_lengths_that_only_some_parts_have_are_refused(save, arrays, got):
+    name = got[: got.index("_")] if "_" in got else got
+    wanted = f"expected {name}_train, {name}_test beside x_train and x_test, or none of them"
+    refused(save(x_train=X, x_test=X, **arrays), f"{wanted}, got {got}$")
+
+
+def test_lengths_of_every_part_are_kept(save):
+    splits = build(save(x_train=X, x_test=X, length_train=LENGTH, length_test=LENGTH))
+    assert splits.test.lengths == LENGTH.tolist()
+
+
+def test_arrays_that_are_no_labels_of_x_are_said_to_be_left_out(save):
+    config = save(x=X, speaker=SPEAKER[1:])
+    said = r"^array 'speaker' of data.npz is left out: of shape \(19,\), it has other rows than x$"
+    with pytest.warns(UserWarning, match=said) as caught:
+        assert not build(config).classes
+    assert len(caught) == 1
+    build(evolve(config, labels=()))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"y_train": SPEAKER[1:]}, r"'y_train' .* \(19,\), it has other rows than x_train"),
+        ({"y_test": SPEAKER[:8]}, r"'y_test' .* \(8,\), there is no 'y_train'"),
+        ({"y": SPEAKER}, r"'y' .* \(20,\), its name says no part"),
+    ],
+)
+def test_arrays_that_are_labels_of_no_part_are_said_to_be_left_out(save, arrays, said):
+    with pytest.warns(UserWarning, match=said):
+        build(save(x_train=X, x_test=X[:8], **arrays))
+
+
+def test_classes_in_the_padding_of_a_local_label_are_none(save):
+    phone = np.where(np.arange(6) < LENGTH[:, None], RNG.integers(0, 3, size=(20, 6)), 99)
+    splits = build(save(x=X, length=LENGTH, phone=phone))
+    assert splits.classes == {"phone": ("0", "1", "2")}
+    assert splits.fitted["classes"] == {"phone": ["0", "1", "2"]}
+
+
+def test_infinite_labels_are_refused_and_nan_is_missing(save):
+    age, pitch = RNG.normal(size=20), RNG.normal(size=(20, 6))
+    age[3], pitch[2, 5] = np.nan, -np.inf
+    build(save(x=X, age=age, pitch=pitch, length=np.full(20, 5)))
+    refused(save(x=X, pitch=pitch), "row 2, label 'pitch': expected a finite number, .* got -inf")
+    age[7] = np.inf
+    refused(save(x=X, age=age), "row 7, label 'age': expected a finite number, .* got inf")
+    age[7] = 1e300  # infinite in float32
+    refused(save(x=X, age=age), r"row 7, label 'age': expected a finite number, .* got 1e\+300")
+
+
+@pytest.mark.parametrize("far", [np.float64(1e6), np.float64(1e9), np.int64(1 << 30)])
+def test_values_far_from_zero_keep_their_digits_until_they_are_normalised(save, far):
+    near = RNG.integers(-1000, 1000, size=(20, 6, 3))
+    one, other = build(save(x=near.astype(far.dtype))), build(save(x=near + far))
+    for item, moved in zip(everything(one), everything(other), strict=True):
+        torch.testing.assert_close(item["x"], moved["x"], rtol=0, atol=1e-6)
+        assert moved["x"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.uint8, np.int16])
+def test_what_float32_holds_exactly_is_normalised_as_float32(save, kind):
+    x = (X * 5 + 60).astype(kind)
+    splits = build(save(x=x))
+    same = build(save(x=x.astype(np.float32)))
+    assert splits.fitted == same.fitted
+    for one, other in zip(everything(splits), everything(same), strict=True):
+        assert torch.equal(one["x"], other["x"])
+
+
 def test_what_was_fitted_survives_json_and_gives_the_same_items(save):
     config = save(x=X, length=LENGTH, speaker=SPEAKER)
     splits = build(config, 1)

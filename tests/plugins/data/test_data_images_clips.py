@@ -174,6 +174,23 @@ def test_a_clip_with_a_damaged_frame_is_left_out_on_request(folders):
     assert "bob/2" not in names
 
 
+def test_a_clip_whose_frames_have_two_sizes_is_left_out_on_request(folders):
+    frame(0, (4, 6)).save(folders.root / "bob" / "2" / "f3.png")
+    said = "left out 1 folders: .*f3.png: expected 8 x 6 pixels as in .*f0.png, got 4 x 6"
+    with pytest.warns(UserWarning, match=said):
+        splits = build(evolve(folders, on_error="skip"))
+    names = [*splits.train.names, *splits.valid.names, *splits.test.names]
+    assert len(names) == 7
+    assert "bob/2" not in names
+
+
+def test_if_every_clip_has_frames_of_two_sizes_none_can_be_skipped(folders):
+    for path in folders.root.glob("*/*/f3.png"):
+        frame(0, (4, 6)).save(path)
+    with pytest.warns(UserWarning, match="left out 8 folders"):
+        refused(evolve(folders, on_error="skip"), "none of the 8 clips can be used, the first: ")
+
+
 def test_frames_of_several_sizes_are_brought_to_one(folders):
     frame(0, (4, 12)).save(folders.root / "bob" / "2" / "f3.png")
     assert data_shapes(build(evolve(folders, size=(4, 3)))).frame == (3, 4, 3)

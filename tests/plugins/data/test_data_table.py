@@ -296,6 +296,31 @@ def test_a_bad_row_is_named(path, small_blocks, old, new, said):
     refused(Table(path=path, part="part", channels=("left", "right")), said)
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz"])
+def test_a_column_that_one_cell_keeps_from_being_numbers_is_refused(tmp_path, name):
+    data = walks()
+    data["left"] = data["left"].astype(str)
+    data["left"][7] = "n/k"
+    path = write(tmp_path / name, data)
+    refused(Table(path=path, **LABELS), "row 9, column 'left': expected a number, got 'n/k'")
+    splits = build(Table(path=path, channels=("right",)))
+    assert data_shapes(splits).frame == (1,)
+
+
+def test_columns_of_text_are_no_channels_however_many_of_their_cells_are_empty(tmp_path):
+    data = walks()
+    notes = np.full(len(data["id"]), "nan", dtype="U9")
+    notes[:5] = ["", "12", "slow", "NA", "left 3"]
+    path = write(tmp_path / "a.csv", data | {"notes": notes})
+    assert data_shapes(build(Table(path=path, **LABELS))).frame == (2,)
+
+
+def test_infinite_labels_are_refused(path, small_blocks):
+    edit(path, 9, path.read_text().splitlines()[8].split(",")[7], "-inf")
+    said = "row 9, column 'pulse': expected a finite number, got -inf"
+    refused(Table(path=path, **LABELS), said)
+
+
 def test_infinite_values_are_refused_even_if_gaps_are_filled_in(path):
     edit(path, 3, path.read_text().splitlines()[2].split(",")[2], "inf")
     config = Table(path=path, channels=("left",), missing="interpolate")
