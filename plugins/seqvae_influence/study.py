@@ -44,7 +44,7 @@ def _tasks(
     latent: str, label: str, *more: Mapping[str, Any], influence: Mapping[str, Any] | None = None,
     **selection: Any,
 ) -> tuple[Mapping[str, Any], ...]:  # fmt: skip
-    by = ["mi", "kl", "variance", "random"]
+    by = ["mi", "closed-form", "kl", "variance", "active-units", "random"]
     return (
         {"name": "influence", "latent": latent, "labels": [label], **(influence or {})},
         {"name": "factor-selection", "latent": latent, "labels": [label], "by": by, "items": 300,
@@ -81,7 +81,8 @@ SETTINGS = (
         overrides=("train.steps=1000",),
         tasks=_tasks(
             "s", "subject", influence={"posteriors": 4000}, reader="recurrent", keep=[16, 8, 4, 2],
-            by=["mi", "variance", "random"], draws=3, retrained_draws=1,
+            by=["mi", "closed-form", "variance", "active-units", "random"], draws=3,
+            retrained_draws=1,
         ),
     ),
 )  # fmt: skip
@@ -157,7 +158,7 @@ def _inline(value: Any) -> str:
 
 
 def measure(run: Path) -> dict[str, float]:
-    """Return the sandwich of each of the first factors, and the extremes of √v over all."""
+    """Return the first factors' sandwich, and of all the sum of closed forms and √v's extremes."""
     content = json.loads((run / "evaluation" / "influence.json").read_text(encoding="utf-8"))
     found: dict[str, float] = {}
     for title, rows in content["tables"].items():
@@ -166,6 +167,9 @@ def measure(run: Path) -> dict[str, float]:
             continue
         spread = [row["√v"] for row in rows]
         found |= {f"sqrt v/{name}/least": min(spread), f"sqrt v/{name}/largest": max(spread)}
+        forms = [row["zero mean"] for row in rows]
+        if None not in forms:
+            found[f"closed form/{name}"] = sum(forms)
         for rank, row in enumerate(rows[:SHOWN]):
             for column in ("I_M", "standard error", "leave-one-out", "free mean", "zero mean",
                            "decoded: I(z_h; x̃)"):  # fmt: skip

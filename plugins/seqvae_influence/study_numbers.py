@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from statistics import mean
 
 from seqvae_influence.study import Setting
-from seqvae_tasks.contrasts import spread
 
-__all__ = ["Runs", "certain", "closed_forms", "kept", "needed"]
+__all__ = ["Runs", "certain", "kept", "needed"]
 
 SHARE = 0.95
 WIDE = 20.0  # points of an interval that tells little
@@ -74,24 +73,3 @@ def certain(setting: Setting, runs: Runs) -> str:
         f"The 95 % interval of one seed's accuracy by all, over test sequences, is {wide:.2g} "
         f"points wide on average{few}."
     )
-
-
-def closed_forms(setting: Setting, runs: Runs) -> str:
-    """Return the sum of the factors' zero-mean forms.
-
-    Where only some factors' are known, it is what it lies between: for the same posteriors Σ I_M is
-    at most the sum of zero-mean forms, and that at most the KL to N(0, 1).
-    """
-    name = setting.factors
-    start, sums, most = f"sandwich/{name}/", [], []
-    for figures in runs.values():
-        known = [value for key, value in figures.items()
-                 if key.startswith(start) and key.endswith("/zero mean")]  # fmt: skip
-        every = [key for key in figures if key.startswith(f"influence/mi/{name}/")]
-        if known and len(known) >= len(every):
-            sums.append(sum(known))
-        elif f"influence/kl/{name}" in figures:
-            most.append(figures[f"influence/kl/{name}"])
-    if sums:
-        return spread(sums)
-    return f"between Σ I_M and the KL, {spread(most)}" if most else ""

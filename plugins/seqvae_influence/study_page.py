@@ -7,7 +7,7 @@ from statistics import mean
 from seqvae_core.files import write_atomic
 from seqvae_core.study import Record
 from seqvae_influence.study import CONTRASTS, SEEDS, SETTINGS, SHOWN, Contrast, Setting
-from seqvae_influence.study_numbers import Runs, certain, closed_forms, kept, needed
+from seqvae_influence.study_numbers import Runs, certain, kept, needed
 from seqvae_tasks.contrasts import Tested, adjusted, paired, spread, verdict
 
 __all__ = ["write"]
@@ -26,6 +26,15 @@ COUNTS = {
     "ln M": "ceiling",
 }
 CLOSED = "Σ closed form, nats"
+RANKINGS = {
+    "mi": "I_M",
+    "closed-form": "the closed form",
+    "kl": "the KL",
+    "variance": "the variance",
+    "active-units": "the mean's variance",
+    "random": "random",
+}
+WAYS = {"zeroed": "the rest zeroed", "retrained": "retrained"}
 
 
 def write(records: Sequence[Record], folder: Path) -> None:
@@ -108,7 +117,7 @@ def _counts(setting: Setting, runs: Runs) -> list[str]:
     lines = ["Mean ± standard deviation over seeds, where it is of several.\n",
              f"| seeds | {' | '.join(titles)} |", "|---" * (1 + len(titles)) + "|"]  # fmt: skip
     cells = [_over(runs, f"influence/{key}/{name}") for key in COUNTS.values()]
-    cells.append(closed_forms(setting, runs))
+    cells.append(_over(runs, f"closed form/{name}"))
     informations = [
         value for figures in runs.values() for key, value in figures.items()
         if key.startswith(f"influence/mi/{name}/") and value > 0.5
@@ -137,36 +146,41 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _accuracies(setting: Setting, runs: Runs) -> list[str]:
-    ways = [
-        (way, by) for by in ("mi", "kl", "variance", "random") for way in ("zeroed", "retrained")
-        if any(f"/{way}/{setting.factors}/{setting.label}/{by}/" in key
-               for figures in runs.values() for key in figures)
-    ]  # fmt: skip
-    published = ["published, %"] if setting.name == "mnist" else []
-    errors = [
-        by
-        for by in ("mi", "random")
-        if any(
-            f"/mse/{setting.factors}/{by}/" in key for figures in runs.values() for key in figures
-        )
-    ]
-    titles = [*published, *(f"{way} by {by}, %" for way, by in ways),
-              *(f"squared error by {by}" for by in errors)]  # fmt: skip
+    start = f"factor-selection/%s/{setting.factors}/{setting.label}/%s"
     level = _over(runs, f"factor-selection/chance/{setting.factors}/{setting.label}", 100.0)
     lines = [f"Test accuracy of telling {setting.label} by the best k factors, chance {level} %. "
-             f"{needed(setting, runs)} {certain(setting, runs)}\n",
-             f"| kept | {' | '.join(titles)} |", "|---" * (1 + len(titles)) + "|"]  # fmt: skip
-    for count in kept(setting, runs):
-        cells = [f"{PUBLISHED[count]:.2f}" if count in PUBLISHED else ""] if published else []
-        cells += [
-            _over(runs, f"factor-selection/{way}/{setting.factors}/{setting.label}/{by}/{count}",
-                  100.0)
-            for way, by in ways
-        ]  # fmt: skip
-        cells += [_over(runs, f"factor-selection/mse/{setting.factors}/{by}/{count}")
-                  for by in errors]  # fmt: skip
-        lines.append(f"| {count} | {' | '.join(cells)} |")
-    return [*lines, ""]
+             f"{needed(setting, runs)} {certain(setting, runs)}\n"]  # fmt: skip
+    for way, title in WAYS.items():
+        columns = {shown: start % (way, by) for by, shown in RANKINGS.items()}
+        published = PUBLISHED if setting.name == "mnist" and way == "zeroed" else {}
+        lines += [f"Accuracy in %, {title}, of the k best by\n",
+                  *_by_count(setting, runs, columns, 100.0, published)]  # fmt: skip
+    errors = {shown: f"factor-selection/mse/{setting.factors}/{by}"
+              for by, shown in RANKINGS.items()}  # fmt: skip
+    return [*lines, "Squared error, the rest zeroed, of the k best by\n",
+            *_by_count(setting, runs, errors, 1.0, {})]  # fmt: skip
+
+
+def _by_count(
+    setting: Setting, runs: Runs, columns: Mapping[str, str], scale: float,
+    published: Mapping[int, float],
+) -> list[str]:  # fmt: skip
+    """Return a table of the columns that are known, by the number of factors kept."""
+    counts = kept(setting, runs)
+    known = {
+        title: cells for title, start in columns.items()
+        if any(cells := [_over(runs, f"{start}/{count}", scale) for count in counts])
+    }  # fmt: skip
+    if published:
+        known = {"published": [f"{published[k]:.2f}" if k in published else "" for k in counts],
+                 **known}  # fmt: skip
+    rows = zip(counts, *known.values(), strict=True)
+    return [
+        f"| kept | {' | '.join(known)} |",
+        "|---" * (1 + len(known)) + "|",
+        *(f"| {' | '.join(map(str, row))} |" for row in rows),
+        "",
+    ]
 
 
 def _agreement(setting: Setting, runs: Runs) -> list[str]:
