@@ -20,9 +20,11 @@ def print_description(found: Found) -> None:
         click.echo(line)
     print_rows([_part_row(name, part) for name, part in found["parts"].items()], False)
     print_rows(_value_rows(found), False)
+    train = found["parts"]["train"]
+    known = "training" if train["read"] == train["sequences"] else "what was read of training"
     for name, label in found["labels"].items():
         if label["family"] == "class":
-            click.echo(_class_title(name, label))
+            click.echo(_class_title(name, label, known))
             if not _identifies(label):
                 print_rows(_class_rows(label), False)
     if numbers := [row for name, label in found["labels"].items() for row in _ranges(name, label)]:
@@ -127,7 +129,7 @@ def _identifies(label: Found) -> bool:
     )
 
 
-def _class_title(name: str, label: Found) -> str:
+def _class_title(name: str, label: Found, known: str) -> str:
     unit = ", each once" if _identifies(label) else ""
     if label["scope"] == "local":
         unit = ", counted in frames"
@@ -135,7 +137,7 @@ def _class_title(name: str, label: Found) -> str:
         f"{other} {part['seen_in_training'] or 'none'} of {part['classes']}"
         for other, part in label["parts"].items() if other != "train" and part["classes"]
     ]  # fmt: skip
-    seen = f"; classes seen in training: {', '.join(overlaps)}" if overlaps else ""
+    seen = f"; classes seen in {known}: {', '.join(overlaps)}" if overlaps else ""
     return f"{name}: {label['scope']}, {label['classes']} classes{unit}{seen}"
 
 

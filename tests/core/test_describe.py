@@ -313,6 +313,7 @@ def test_classes_beyond_twelve_and_missing_ones_are_summed_up(source, tmp_path):
 def test_a_sample_is_called_one(source):
     done = tiny.call("data", source, "--limit", 7)
     assert "train: values and labels are those of 7 of 43 sequences, drawn at random" in done.stdout
+    assert "; classes seen in what was read of training: " in done.stdout
 
 
 def test_without_matplotlib_there_is_no_picture_and_a_line_that_says_so(source, monkeypatch):
