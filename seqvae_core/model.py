@@ -1,6 +1,6 @@
 """The model: backbone → encoder → priors → decoder → likelihood."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -238,12 +238,26 @@ class SeqVAE(nn.Module):
             mask: (B, T) bool; without local latents it says how long the sequences are.
             noise: what x is drawn from.
             sample: draw x in place of its mean, as an autoregressive decoder does anyway.
+
+        Raises:
+            ShapeError: for a latent that is missing, unknown, or of another shape.
         """
+        self._check(latents, self.priors)
         with self.evaluating():
             latents = {name: value.to(self.device) for name, value in latents.items()}
             if mask is None:
                 mask = torch.ones(_extent(latents), dtype=torch.bool)
             return self._frames(latents, mask.to(self.device), noise or Noise(0), sample)
+
+    def _check(self, latents: Mapping[str, Tensor], needed: Iterable[str] = ()) -> None:
+        for name in {**latents, **dict.fromkeys(needed)}:
+            latent = self.shapes.latent(name)
+            axes = ("B", "T")[: 1 + (latent.scope == "local")]
+            shape = getattr(latents.get(name), "shape", None)
+            if shape is None or len(shape) < len(axes) or shape[len(axes) :] != latent.shape:
+                wanted = ", ".join(map(str, (*axes, *latent.shape)))
+                got = "none" if shape is None else str(tuple(shape))
+                raise ShapeError(f"expected latent '{name}' as a tensor ({wanted}), got {got}")
 
     def _frames(
         self, latents: Mapping[str, Tensor], mask: Tensor, noise: Noise, sample: bool
@@ -291,16 +305,17 @@ class SeqVAE(nn.Module):
             (n, max(lengths), *frame), zero past each length.
 
         Raises:
-            ShapeError: for a given latent that the model does not have.
+            ShapeError: for a given latent that is unknown or of another shape, no sequence, or
+                a length below 1.
         """
         noise = noise or Noise(0)
+        self._check(given or {})
+        if n < 1 or int(torch.as_tensor(lengths).min()) < 1:
+            raise ShapeError(f"expected sequences of a frame or more, got {n} of {lengths} frames")
         lengths = torch.as_tensor(lengths, device=self.device).expand(n)
         mask = torch.arange(int(lengths.max()), device=self.device) < lengths[:, None]
         with self.evaluating():
-            latents = {
-                self.shapes.latent(name).name: value.to(self.device)
-                for name, value in (given or {}).items()
-            }
+            latents = {name: value.to(self.device) for name, value in (given or {}).items()}
             latents = self._from_prior(n, lengths, noise.of("prior"), latents)
             return self._frames(latents, mask, noise, sample)
 

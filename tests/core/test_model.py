@@ -271,6 +271,28 @@ def test_a_drawn_x_scatters_about_its_mean_as_the_likelihood_says(build):
 # Swap --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"who": None}, r"expected latent 'who' as a tensor \(B, 3\), got none"),
+        ({"who": torch.zeros(3, 4)}, r"expected latent 'who' as a tensor \(B, 3\), got \(3, 4\)"),
+        ({"other": torch.zeros(3, 4)}, "no latent or local feature 'other'; the model has: "),
+    ],
+)
+def test_latents_that_do_not_fit_are_refused_in_one_line(build, change, said):
+    model = build("two of each")
+    latents = model.encode(normal(0, 3, 7, 4)) | change
+    latents = {name: value for name, value in latents.items() if value is not None}
+    with pytest.raises(ShapeError, match=said):
+        model.decode(latents)
+
+
+@pytest.mark.parametrize(("n", "lengths"), [(0, 5), (3, 0), (2, torch.tensor([4, 0]))])
+def test_nothing_cannot_be_generated(build, n, lengths):
+    with pytest.raises(ShapeError, match="expected sequences of a frame or more, got"):
+        build("global only").generate(n, lengths)
+
+
 @each_model
 @given(seed=seeds, mask=masks())
 def test_swapping_everything_gives_the_other_and_swapping_nothing_the_same(build, name, seed, mask):
