@@ -35,3 +35,9 @@ def test_the_page_on_the_jacobian_has_the_study_s_figures():
             f"{each['local-disentanglement/mig/0.1']:.3f}"[1:] if each else "" for each in found
         ]
         assert [cell.strip() for cell in line.strip("|").split("|")] == [decoder, *values]
+    second = [
+        f"{figures[f'three-dots/{key}/seed-2']['local-disentanglement/mig/0.1']:.3f}"[1:]
+        for key in ("gelu-beta-vae", "gelu-jl1", "gelu-forward")
+    ]
+    said = "no penalty\n{}, ε = .1 {}, autodiff {}.".format(*second)
+    assert said in page
