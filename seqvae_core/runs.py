@@ -72,10 +72,10 @@ def train(
     data = _data(experiment, splits)
     given = splits is not None
 
-    def start_directory() -> None:
+    def begun() -> None:
         begin(path, experiment, plugins, fabric, precision, force)
 
-    return _run(experiment, path, data, fabric, plugins, watch, fresh=start_directory, given=given)
+    return _run(experiment, path, data, fabric, plugins, watch, begun=begun, given=given)
 
 
 def resume(
@@ -126,7 +126,7 @@ def resume(
 
 def _run(
     experiment: Experiment, path: Path, splits: Splits, fabric: "Fabric", plugins: Plugins,
-    watch: Watch, *, start: Path | None = None, fresh: Callable[[], None] | None = None,
+    watch: Watch, *, start: Path | None = None, begun: Callable[[], None] | None = None,
     given: bool = False,
 ) -> Run:  # fmt: skip
     with threads(experiment.train.threads), torch.random.fork_rng():
@@ -134,8 +134,8 @@ def _run(
         trainer = Trainer(experiment, splits, fabric=fabric)
         for task in experiment.tasks:  # a typo in one should not be told after the training
             task.build(trainer.model.shapes)
-        if fresh and fabric.is_global_zero:  # not before all that can be refused was built
-            fresh()
+        if begun and fabric.is_global_zero:  # not before all that can be refused was built
+            begun()
         if start is not None:
             checkpoint.restore(start, trainer)
         run = Run(

@@ -135,8 +135,8 @@ def _held(value: Any) -> list[Any]:
     if isinstance(value, nn.Module):  # its own are a part of it; those in a list, say, are not
         parts = [vars(part).items() for part in value.modules()]
         held = [each for part in parts for name, each in part if not name.startswith("_")]
-        return held + [each for kind in {type(part) for part in value.modules()}
-                       for each in _methods(kind)]  # fmt: skip
+        kinds = dict.fromkeys(type(part) for part in value.modules())  # in their order
+        return held + [each for kind in kinds for each in _methods(kind)]
     if isinstance(value, dict):
         return list(value.values())
     if isinstance(value, (list, tuple, set, frozenset)):
